@@ -1,0 +1,70 @@
+//! kubectl against the cluster.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::layout::Layout;
+use crate::sh;
+
+pub(crate) fn kubectl(layout: &Layout) -> Command {
+    let mut command = Command::new(layout.bin().join("kubectl"));
+    command.env("KUBECONFIG", layout.kubeconfig());
+    // Discovery of the last cluster would lie about this one.
+    command.env("KUBECACHEDIR", layout.dev.join("kubectl-cache"));
+    command
+}
+
+/// `cargo xtask kubectl ...`
+pub(crate) fn passthrough(layout: &Layout, args: &[String]) -> Result<ExitCode> {
+    if !layout.kubeconfig().exists() {
+        bail!("no cluster: run `cargo xtask up`");
+    }
+    // Only returns when it fails: signals, terminal and exit code are kubectl's own.
+    let error = kubectl(layout).args(args).exec();
+    Err(error).context("cannot run kubectl")
+}
+
+pub(crate) fn run(layout: &Layout, args: &[&str]) -> Result<String> {
+    sh::output(kubectl(layout).args(["--request-timeout=20s"]).args(args))
+}
+
+pub(crate) fn apply(layout: &Layout, manifest: &str) -> Result<()> {
+    let mut command = kubectl(layout);
+    command.args(["apply", "--server-side", "--force-conflicts", "-f", "-"]);
+    sh::output_with_input(&mut command, manifest.as_bytes()).map(drop)
+}
+
+/// Builds a kustomization of the checkout.
+pub(crate) fn kustomize(layout: &Layout, directory: &str) -> Result<String> {
+    sh::output(kubectl(layout).arg("kustomize").arg(layout.root.join(directory)))
+}
+
+pub(crate) fn is_ready(layout: &Layout) -> bool {
+    sh::succeeds(kubectl(layout).args(["--request-timeout=2s", "get", "--raw", "/readyz"]))
+}
+
+/// Whether the object's condition is True. An object that is not there has none.
+pub(crate) fn condition(layout: &Layout, object: &str, condition: &str) -> bool {
+    let path = format!("jsonpath={{.status.conditions[?(@.type==\"{condition}\")].status}}");
+    let mut command = kubectl(layout);
+    command.args(["--request-timeout=5s", "get", object, "-o", &path]);
+    sh::output(&mut command).is_ok_and(|status| status == "True")
+}
+
+/// Waits for the condition; says why it is not there when `limit` is over.
+pub(crate) fn wait(layout: &Layout, object: &str, name: &str, limit: Duration) -> Result<()> {
+    let started = Instant::now();
+    while !condition(layout, object, name) {
+        if started.elapsed() > limit {
+            let path = format!("jsonpath={{.status.conditions[?(@.type==\"{name}\")].message}}");
+            let message = run(layout, &["get", object, "-o", &path])
+                .unwrap_or_else(|error| format!("{error:#}"));
+            bail!("{object} is not {name} after {} s: {message}", limit.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    Ok(())
+}

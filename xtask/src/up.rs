@@ -1,0 +1,106 @@
+//! `cargo xtask up`: from a bare machine to a running cluster with our server in it.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::cli::UpArgs;
+use crate::components::{self, Component, Ensured};
+use crate::gobuild::{self, CONTAINERD, KUBERNETES};
+use crate::layout::{FORWARDS, Layout, Lock, NODE_NAME, SERVER};
+use crate::progress::Progress;
+use crate::{cgroups, configs, deps, down, images, kube, netns, node, pki, preflight, server};
+
+pub(crate) fn run(layout: &Layout, progress: &Progress, args: UpArgs) -> Result<()> {
+    let _lock = Lock::take()?;
+    preflight::root()?;
+    preflight::check(layout)?;
+    deps::install(progress)?;
+    for part in gobuild::OF_THE_CLUSTER {
+        part.ensure(layout, progress)?;
+    }
+    // Before anything starts: a server that does not compile is the likeliest failure.
+    let built = match args.without_server {
+        true => None,
+        false => Some(server::build(layout, progress, args.release)?),
+    };
+    clean_up_a_dead_cluster(layout, progress)?;
+    prepare(layout, args)?;
+    let mut components = components::all(layout, args.release)?;
+    components.retain(|component| component.name() != SERVER);
+    for component in &components {
+        start(layout, progress, component)?;
+    }
+    if let Some(built) = &built {
+        server::install(layout, built)?;
+        server::start(layout, progress, &server::component(layout, args.release)?)?;
+    }
+    kube::wait(layout, &format!("node/{NODE_NAME}"), "Ready", Duration::from_secs(120))
+        .with_context(|| format!("log {}", layout.show(&layout.log("kubelet"))))?;
+    progress.say("node: Ready");
+    if built.is_some() {
+        server::wait_available(layout)?;
+        progress.say("apiservice: Available");
+    }
+    print_next_steps(layout, args);
+    Ok(())
+}
+
+/// After a crash or a reboot nothing that runs is worth keeping.
+fn clean_up_a_dead_cluster(layout: &Layout, progress: &Progress) -> Result<()> {
+    let Some(owner) = layout.owner() else { return Ok(()) };
+    if owner == layout.root && netns::exists() && preflight::any_alive(layout) {
+        return Ok(());
+    }
+    progress.say(format!("cleaning up after the dead cluster of {}", owner.display()));
+    down::clean(layout, &owner)
+}
+
+fn prepare(layout: &Layout, args: UpArgs) -> Result<()> {
+    fs::create_dir_all(layout.bin())?;
+    node::claim(layout)?;
+    fs::write(layout.state.join("mode"), if args.release { "release" } else { "dev" })?;
+    netns::create()?;
+    cgroups::create()?;
+    pki::ensure(layout)?;
+    configs::write_all(layout)?;
+    let kubectl = layout.bin().join("kubectl");
+    node::remove(&kubectl)?;
+    std::os::unix::fs::symlink(KUBERNETES.bin(layout)?.join("kubectl"), kubectl)?;
+    Ok(())
+}
+
+fn start(layout: &Layout, progress: &Progress, component: &Component) -> Result<()> {
+    let name = component.name();
+    if component.ensure(layout)? == Ensured::Started {
+        progress.say(format!("{name}: ready (log {})", layout.show(&layout.log(name))));
+    }
+    match name {
+        "kube-apiserver" => {
+            kube::apply(layout, include_str!("manifests/storageclass.yaml"))?;
+            server::apply_identity(layout)
+        }
+        "containerd" => images::ensure(layout, &CONTAINERD.bin(layout)?.join("ctr"), progress),
+        _ => Ok(()),
+    }
+}
+
+/// What the cluster was started with, for commands that start single components.
+pub(crate) fn is_release(layout: &Layout) -> bool {
+    fs::read_to_string(layout.state.join("mode")).is_ok_and(|mode| mode == "release")
+}
+
+fn print_next_steps(layout: &Layout, args: UpArgs) {
+    let forwards: Vec<String> =
+        FORWARDS.iter().map(|(port, target)| format!("127.0.0.1:{port} -> {target}")).collect();
+    println!("\nThe cluster is up. {}", forwards.join(", "));
+    println!("  export KUBECONFIG={}", layout.kubeconfig().display());
+    println!("  cargo xtask kubectl get nodes,pods -A");
+    if !args.without_server {
+        println!("  cargo xtask kubectl get sandboxes,sandboxwarmpools -A");
+        println!("  cargo xtask logs {SERVER} -f");
+    }
+    println!("  cargo xtask status");
+    println!("  cargo xtask down");
+}
