@@ -15,6 +15,7 @@ const MOUNT_POINT: &str = "/sys/fs/cgroup";
 /// The kubelet wants its root to exist in every hierarchy.
 pub(crate) fn create() -> Result<()> {
     for hierarchy in hierarchies()? {
+        enable_controllers(&hierarchy)?;
         let group = hierarchy.join(CGROUP_ROOT);
         if !group.exists() {
             fs::create_dir(&group)
@@ -27,6 +28,20 @@ pub(crate) fn create() -> Result<()> {
                 fs::write(own, fs::read_to_string(parent)?)?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Only the unified hierarchy has this file: controllers reach a group when its parent says so.
+fn enable_controllers(hierarchy: &Path) -> Result<()> {
+    let switch = hierarchy.join("cgroup.subtree_control");
+    if !switch.exists() || !hierarchy.join("cgroup.controllers").exists() {
+        return Ok(());
+    }
+    let available = fs::read_to_string(hierarchy.join("cgroup.controllers"))?;
+    for controller in available.split_whitespace() {
+        fs::write(&switch, format!("+{controller}"))
+            .with_context(|| format!("cannot enable the cgroup controller {controller}"))?;
     }
     Ok(())
 }

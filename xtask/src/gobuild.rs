@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use crate::layout::{Layout, Lock};
+use crate::node;
 use crate::progress::Progress;
 
 #[derive(Debug)]
@@ -155,7 +156,9 @@ impl Part {
         if self.is_built(layout) {
             return Ok(target.join("bin"));
         }
-        let temporary = layout.cache.join(format!("tmp-{}-{}", self.name, std::process::id()));
+        // The lock is held: what is there is of an interrupted build.
+        let temporary = layout.cache.join(format!("tmp-{}", self.name));
+        node::remove(&temporary)?;
         fs::create_dir_all(temporary.join("bin"))?;
         let log = layout.cache.join(format!("{}.log", self.name));
         progress.say(format!("go build {} {version} (log {})", self.name, log.display()));

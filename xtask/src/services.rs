@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cli::ServiceAction;
 use crate::components::{self, NAMES};
-use crate::layout::{Layout, Lock};
+use crate::layout::{Layout, Lock, SERVER};
 use crate::proc::Record;
 use crate::progress::Progress;
 use crate::{preflight, up};
@@ -28,7 +28,7 @@ pub(crate) fn act(
     let record = Record::load(layout, name);
     if let Some(record) = record {
         match action {
-            ServiceAction::Stop | ServiceAction::Restart => record.stop(Duration::from_secs(30))?,
+            ServiceAction::Stop | ServiceAction::Restart => record.stop(grace(name))?,
             ServiceAction::Kill => record.kill()?,
             ServiceAction::Start => {}
         }
@@ -61,6 +61,12 @@ pub(crate) fn logs(layout: &Layout, name: &str, follow: bool, lines: u32) -> Res
     }
     // Only returns when it fails.
     Err(tail.arg(log).exec()).context("cannot run tail")
+}
+
+/// Ours may take its time to drain, as it would in a cluster. kube-apiserver waits a minute for its
+/// watches to end, and they never do.
+fn grace(name: &str) -> Duration {
+    Duration::from_secs(if name == SERVER { 60 } else { 5 })
 }
 
 fn check_name(name: &str) -> Result<()> {

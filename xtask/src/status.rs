@@ -1,5 +1,6 @@
 //! `cargo xtask status`: a table, then what Kubernetes says. Succeeds when everything is up.
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,14 +17,20 @@ pub(crate) fn run(layout: &Layout) -> Result<ExitCode> {
         Some(owner) if owner != layout.root => {
             println!("the cluster on this machine belongs to {}", owner.display());
         }
-        Some(_) => return Ok(table(layout)),
+        Some(_) => {
+            let (text, all_up) = table(layout);
+            // In one piece, and nobody minds a reader such as `head` that has seen enough.
+            drop(std::io::stdout().write_all(text.as_bytes()));
+            return Ok(if all_up { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
     }
     Ok(ExitCode::FAILURE)
 }
 
-fn table(layout: &Layout) -> ExitCode {
+fn table(layout: &Layout) -> (String, bool) {
     let mut all_up = true;
-    println!("{:<24} {:>8} {:<5} {:>10}  LOG", "COMPONENT", "PID", "STATE", "UPTIME");
+    let mut text =
+        format!("{:<24} {:>8} {:<5} {:>10}  LOG\n", "COMPONENT", "PID", "STATE", "UPTIME");
     for name in NAMES {
         let record = Record::load(layout, name);
         let alive = record.as_ref().is_some_and(Record::is_alive);
@@ -32,12 +39,12 @@ fn table(layout: &Layout) -> ExitCode {
             Some(record) if alive => (record.pid.to_string(), record.uptime().map(human)),
             _ => ("-".to_owned(), None),
         };
-        println!(
-            "{name:<24} {pid:>8} {:<5} {:>10}  {}",
+        text.push_str(&format!(
+            "{name:<24} {pid:>8} {:<5} {:>10}  {}\n",
             if alive { "up" } else { "down" },
             uptime.unwrap_or_else(|| "-".to_owned()),
             layout.show(&layout.log(name)),
-        );
+        ));
     }
     for (what, object, condition) in [
         ("node Ready", format!("node/{NODE_NAME}"), "Ready"),
@@ -45,9 +52,9 @@ fn table(layout: &Layout) -> ExitCode {
     ] {
         let holds = kube::condition(layout, &object, condition);
         all_up &= holds;
-        println!("{what}: {holds}");
+        text.push_str(&format!("{what}: {holds}\n"));
     }
-    if all_up { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    (text, all_up)
 }
 
 fn human(uptime: Duration) -> String {

@@ -50,7 +50,9 @@ pub(crate) fn run(layout: &Layout, progress: &Progress, args: UpArgs) -> Result<
 /// After a crash or a reboot nothing that runs is worth keeping.
 fn clean_up_a_dead_cluster(layout: &Layout, progress: &Progress) -> Result<()> {
     let Some(owner) = layout.owner() else { return Ok(()) };
-    if owner == layout.root && netns::exists() && preflight::any_alive(layout) {
+    // Without its certificates a running one could not be reached: somebody emptied `.dev`.
+    let whole = netns::exists() && layout.pki("ca.crt").exists();
+    if owner == layout.root && whole && preflight::any_alive(layout) {
         return Ok(());
     }
     progress.say(format!("cleaning up after the dead cluster of {}", owner.display()));
