@@ -1,6 +1,7 @@
 //! The configuration files of the cluster's components.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -8,13 +9,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::gobuild::CONTAINERD;
+use crate::gobuild::{CONTAINERD, GVISOR};
 use crate::images::PAUSE;
 use crate::layout::{CGROUP_ROOT, FORWARDS, Layout, NODE_IP, NODE_NAME, POD_CIDR};
 
 /// Writes every file whose content does not depend on a running cluster.
 pub(crate) fn write_all(layout: &Layout) -> Result<()> {
     fs::create_dir_all(layout.config("cni"))?;
+    write_runsc_wrapper(layout)?;
     write(&layout.config("containerd.toml"), &containerd(layout)?)?;
     write_json(&layout.config("cni/10-sandbox-dev.conflist"), &cni(layout))?;
     write_json(&layout.config("kubelet.json"), &kubelet(layout))?;
@@ -78,7 +80,9 @@ fn containerd(layout: &Layout) -> Result<String> {
     // TOML basic strings and JSON strings agree on every path.
     let text = |path: &Path| serde_json::to_string(&path.to_string_lossy());
     let (run, state) = (&layout.run, &layout.state);
-    Ok(format!(
+    let shim = text(&bin.join("containerd-shim-runc-v2"))?;
+    let runc = text(&run.join("runc"))?;
+    let config = format!(
         r#"version = 4
 root = {root}
 state = {run_state}
@@ -124,10 +128,36 @@ conf_dir = {cni}
         ttrpc = text(&run.join("containerd.sock.ttrpc"))?,
         opt = text(&state.join("opt"))?,
         shims = text(&run.join("s"))?,
-        shim = text(&bin.join("containerd-shim-runc-v2"))?,
-        runc = text(&run.join("runc"))?,
         cni = text(&layout.config("cni"))?,
+    );
+    if !GVISOR.is_built(layout) {
+        return Ok(config);
+    }
+    let runsc = text(&layout.config("runsc"))?;
+    Ok(format!(
+        r#"{config}
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runsc]
+runtime_type = "io.containerd.runc.v2"
+runtime_path = {shim}
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runsc.options]
+BinaryName = {runsc}
+Root = {runc}
+"#
     ))
+}
+
+/// gVisor behind the shim of runc: its own must lower its OOM score, which not every machine allows.
+fn write_runsc_wrapper(layout: &Layout) -> Result<()> {
+    let program = GVISOR.bin(layout)?.join("runsc");
+    let script = format!(
+        "#!/bin/sh\nexec '{}' --platform=systrap --ignore-cgroups \"$@\"\n",
+        program.display()
+    );
+    let path = layout.config("runsc");
+    write(&path, &script)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+    Ok(())
 }
 
 fn cni(layout: &Layout) -> Value {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use crate::progress::Progress;
 use crate::sh;
 
-const PACKAGES: [&str; 15] = [
+const PACKAGES: [&str; 14] = [
     // etcd-client compiles protobuf files, and needs the well-known types too.
     "protobuf-compiler",
     "libprotobuf-dev",
@@ -24,7 +24,6 @@ const PACKAGES: [&str; 15] = [
     "mount",
     "procps",
     "ca-certificates",
-    "gcc",
 ];
 
 pub(crate) fn install(progress: &Progress) -> Result<()> {

@@ -52,20 +52,18 @@ pub(crate) fn clean(layout: &Layout, owner: &Path) -> Result<()> {
 /// so that it does not restart them; the etcds last.
 fn stop_processes(layout: &Layout) -> Result<()> {
     for name in components::NAMES.iter().rev() {
-        let Some(record) = Record::load(layout, name) else { continue };
-        let grace =
-            if *name == "kubelet" { Duration::from_secs(3) } else { Duration::from_secs(5) };
-        // containerd goes after its containers, see `clean`; it is stopped here because a container
-        // that loses its init needs no containerd to end.
-        record.stop(grace)?;
+        if let Some(record) = Record::load(layout, name) {
+            record.stop(Duration::from_secs(5))?;
+        }
     }
     Ok(())
 }
 
 /// The shims left their parent on purpose, to survive containerd; its address tells whose they are.
+/// What they started goes with them: gVisor's processes are in no cgroup of ours.
 fn kill_shims(layout: &Layout) -> Result<()> {
     let socket = layout.containerd_socket().display().to_string();
-    for round in 0..100 {
+    for _ in 0..100 {
         let shims: Vec<i32> = proc::all()
             .into_iter()
             .filter(|(_, args)| {
@@ -77,11 +75,9 @@ fn kill_shims(layout: &Layout) -> Result<()> {
         if shims.is_empty() {
             return Ok(());
         }
-        if round == 0 {
-            for pid in &shims {
-                // Gone already is what we want.
-                kill(Pid::from_raw(*pid), Signal::SIGKILL).unwrap_or_default();
-            }
+        for pid in proc::with_descendants(shims) {
+            // Gone already is what we want.
+            kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap_or_default();
         }
         std::thread::sleep(Duration::from_millis(50));
     }

@@ -94,8 +94,8 @@ const KWOK: Part = Part {
     variables: &[],
 };
 
-/// Built only when a test or a benchmark asks.
-const GVISOR: Part = Part {
+/// Built only when a test asks; the next `up` then offers it as the RuntimeClass `gvisor`.
+pub(crate) const GVISOR: Part = Part {
     name: "gvisor",
     module: "gvisor.dev/gvisor",
     programs: &[("gvisor.dev/gvisor/runsc", "runsc")],

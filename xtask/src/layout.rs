@@ -129,7 +129,7 @@ pub(crate) struct Lock {
 impl Lock {
     pub(crate) fn take() -> Result<Self> {
         let address = SocketAddr::from_abstract_name("sandbox-dev-xtask")?;
-        for attempt in 0..1200 {
+        for attempt in 0..2400 {
             match UnixListener::bind_addr(&address) {
                 Ok(listener) => return Ok(Self { _listener: listener }),
                 Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
@@ -141,7 +141,7 @@ impl Lock {
                 Err(error) => return Err(error).context("cannot take the xtask lock"),
             }
         }
-        bail!("another cargo xtask has been running for ten minutes");
+        bail!("another cargo xtask has been running for twenty minutes");
     }
 }
 

@@ -188,6 +188,18 @@ pub(crate) fn all() -> Vec<(i32, Vec<String>)> {
         .collect()
 }
 
+/// The processes, their children, and so on.
+pub(crate) fn with_descendants(mut pids: Vec<i32>) -> Vec<i32> {
+    let parents: Vec<(i32, i32)> =
+        all().into_iter().filter_map(|(pid, _)| Some((pid, stat(pid)?.parent))).collect();
+    let mut next = 0;
+    while let Some(&pid) = pids.get(next) {
+        next += 1;
+        pids.extend(parents.iter().filter(|(_, parent)| *parent == pid).map(|(child, _)| child));
+    }
+    pids
+}
+
 /// The same from every shell and every caller, but for what a developer sets to look closer.
 fn environment() -> Vec<(OsString, OsString)> {
     let mut environment: Vec<(OsString, OsString)> = vec![

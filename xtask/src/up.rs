@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::cli::UpArgs;
 use crate::components::{self, Component, Ensured};
-use crate::gobuild::{self, CONTAINERD, KUBERNETES};
+use crate::gobuild::{self, CONTAINERD, GVISOR, KUBERNETES};
 use crate::layout::{FORWARDS, Layout, Lock, NODE_NAME, SERVER};
 use crate::progress::Progress;
 use crate::{cgroups, configs, deps, down, images, kube, netns, node, pki, preflight, server};
@@ -81,6 +81,9 @@ fn start(layout: &Layout, progress: &Progress, component: &Component) -> Result<
     match name {
         "kube-apiserver" => {
             kube::apply(layout, include_str!("manifests/storageclass.yaml"))?;
+            if GVISOR.is_built(layout) {
+                kube::apply(layout, include_str!("manifests/runtimeclass.yaml"))?;
+            }
             server::apply_identity(layout)
         }
         "containerd" => images::ensure(layout, &CONTAINERD.bin(layout)?.join("ctr"), progress),
