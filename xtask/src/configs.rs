@@ -148,10 +148,19 @@ Root = {runc}
 }
 
 /// gVisor behind the shim of runc: its own must lower its OOM score, which not every machine allows.
+///
+/// `runsc start` gives its own stdout to the second container of a Pod, where runc's shim waits for
+/// that stdout to end: without the redirection the start would last as long as the container. The
+/// price is that `kubectl logs` shows nothing.
 fn write_runsc_wrapper(layout: &Layout) -> Result<()> {
     let program = GVISOR.bin(layout)?.join("runsc");
     let script = format!(
-        "#!/bin/sh\nexec '{}' --platform=systrap --ignore-cgroups \"$@\"\n",
+        r#"#!/bin/sh
+for arg; do
+  if [ "$arg" = start ]; then exec </dev/null >/dev/null 2>&1; fi
+done
+exec '{}' --platform=systrap --ignore-cgroups "$@"
+"#,
         program.display()
     );
     let path = layout.config("runsc");

@@ -27,10 +27,11 @@ pub(crate) fn check(layout: &Layout) -> Result<()> {
     deps::go_is_there()
 }
 
-/// A living cluster of another checkout is not ours to touch; a dead one is only rubbish.
+/// A living cluster of another checkout is not ours to touch; a dead one, or that of a checkout that
+/// was deleted, is only rubbish.
 pub(crate) fn owner(layout: &Layout) -> Result<()> {
     match layout.owner() {
-        Some(owner) if owner != layout.root && any_alive(layout) => bail!(
+        Some(owner) if owner != layout.root && owner.exists() && any_alive(layout) => bail!(
             "the cluster of another checkout is running: {} (run `cargo xtask down` there)",
             owner.display()
         ),
