@@ -1,5 +1,6 @@
 //! Progress lines: what happens, since when, where its log is.
 
+use std::io::Write;
 use std::time::Instant;
 
 #[derive(Debug)]
@@ -13,6 +14,11 @@ impl Progress {
     }
 
     pub(crate) fn say(&self, message: impl std::fmt::Display) {
-        println!("[{:6.1}s] {message}", self.started.elapsed().as_secs_f64());
+        print(&format!("[{:6.1}s] {message}\n", self.started.elapsed().as_secs_f64()));
     }
+}
+
+/// A reader that has seen enough, such as `head`, must not stop the work half-way.
+pub(crate) fn print(text: &str) {
+    drop(std::io::stdout().write_all(text.as_bytes()));
 }

@@ -1,15 +1,14 @@
 //! `cargo xtask status`: a table, then what Kubernetes says. Succeeds when everything is up.
 
-use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::components::NAMES;
-use crate::kube;
 use crate::layout::{API_SERVICE, Layout, NODE_NAME};
 use crate::proc::Record;
+use crate::{kube, progress};
 
 pub(crate) fn run(layout: &Layout) -> Result<ExitCode> {
     match layout.owner() {
@@ -19,8 +18,7 @@ pub(crate) fn run(layout: &Layout) -> Result<ExitCode> {
         }
         Some(_) => {
             let (text, all_up) = table(layout);
-            // In one piece, and nobody minds a reader such as `head` that has seen enough.
-            drop(std::io::stdout().write_all(text.as_bytes()));
+            progress::print(&text);
             return Ok(if all_up { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
     }

@@ -9,7 +9,7 @@ use crate::cli::UpArgs;
 use crate::components::{self, Component, Ensured};
 use crate::gobuild::{self, CONTAINERD, GVISOR, KUBERNETES};
 use crate::layout::{FORWARDS, Layout, Lock, NODE_NAME, SERVER};
-use crate::progress::Progress;
+use crate::progress::{self, Progress};
 use crate::{cgroups, configs, deps, down, images, kube, netns, node, pki, preflight, server};
 
 pub(crate) fn run(layout: &Layout, progress: &Progress, args: UpArgs) -> Result<()> {
@@ -99,13 +99,13 @@ pub(crate) fn is_release(layout: &Layout) -> bool {
 fn print_next_steps(layout: &Layout, args: UpArgs) {
     let forwards: Vec<String> =
         FORWARDS.iter().map(|(port, target)| format!("127.0.0.1:{port} -> {target}")).collect();
-    println!("\nThe cluster is up. {}", forwards.join(", "));
-    println!("  export KUBECONFIG={}", layout.kubeconfig().display());
-    println!("  cargo xtask kubectl get nodes,pods -A");
+    let mut text = format!("\nThe cluster is up. {}\n", forwards.join(", "));
+    text.push_str(&format!("  export KUBECONFIG={}\n", layout.kubeconfig().display()));
+    text.push_str("  cargo xtask kubectl get nodes,pods -A\n");
     if !args.without_server {
-        println!("  cargo xtask kubectl get sandboxes,sandboxwarmpools -A");
-        println!("  cargo xtask logs {SERVER} -f");
+        text.push_str("  cargo xtask kubectl get sandboxes,sandboxwarmpools -A\n");
+        text.push_str(&format!("  cargo xtask logs {SERVER} -f\n"));
     }
-    println!("  cargo xtask status");
-    println!("  cargo xtask down");
+    text.push_str("  cargo xtask status\n  cargo xtask down\n");
+    progress::print(&text);
 }
