@@ -1,0 +1,14 @@
+//! Kubernetes' object life cycle over [`crate::storage`]: create, update, patch, delete.
+
+mod create;
+mod delete;
+pub(crate) mod metadata;
+mod names;
+mod store;
+mod strategy;
+mod update;
+
+pub use self::delete::DeleteOutcome;
+pub use self::store::{Part, Store};
+pub use self::strategy::{Strategy, Validation};
+pub use crate::storage::{ObjectList, WatchEvent, WatchStream};

@@ -1,0 +1,359 @@
+//! [`Kv`] over etcd.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use etcd_client::{
+    Certificate, Client, Compare, CompareOp, ConnectOptions, Error, GetOptions, Identity, KvClient,
+    TlsOptions, Txn, TxnOp, TxnOpResponse,
+};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::etcd_error::{EtcdFailure, classify, kv_error, never_sent};
+use super::{
+    Expect, Got, KeyValue, Kv, KvError, KvWatch, Listed, Outcome, Page, Revision, Write, etcd_watch,
+};
+
+/// How to reach etcd.
+#[derive(Debug, Clone)]
+pub struct EtcdOptions {
+    /// For example `https://etcd-0:2379`.
+    pub endpoints: Vec<String>,
+    /// Needed for `https` endpoints with a private CA or client certificates.
+    pub tls: Option<EtcdTls>,
+    /// For each call; a watch has it for its start only.
+    pub deadline: Duration,
+    /// How often a watch asks etcd how far it has come.
+    pub progress_interval: Duration,
+}
+
+impl EtcdOptions {
+    pub fn new(endpoints: Vec<String>) -> Self {
+        Self {
+            endpoints,
+            tls: None,
+            deadline: Duration::from_secs(5),
+            progress_interval: Duration::from_secs(5),
+        }
+    }
+}
+
+/// PEM files of a TLS connection to etcd.
+#[derive(Clone, Default)]
+pub struct EtcdTls {
+    /// `None` = the machine's trust store.
+    pub ca: Option<Vec<u8>>,
+    /// Client certificate and key.
+    pub identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl fmt::Debug for EtcdTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EtcdTls").finish_non_exhaustive()
+    }
+}
+
+/// An etcd as our store. Reconnects by itself.
+#[derive(Clone)]
+pub struct EtcdKv {
+    client: Client,
+    deadline: Duration,
+    progress_interval: Duration,
+}
+
+impl fmt::Debug for EtcdKv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EtcdKv").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+impl EtcdKv {
+    /// Prepares the connection; etcd itself need not be there yet.
+    ///
+    /// # Errors
+    /// Endpoints or certificates that can't be used.
+    pub async fn connect(options: &EtcdOptions) -> Result<Self, KvError> {
+        let mut connect = ConnectOptions::new()
+            // Finds dead peers under open watches. Not while idle: etcd answers pings without
+            // streams by closing the connection.
+            .with_keep_alive(Duration::from_secs(10), Duration::from_secs(5))
+            .with_connect_timeout(Duration::from_secs(3))
+            // A partitioned member must not feed a watch old news.
+            .with_require_leader(true);
+        if let Some(tls) = &options.tls {
+            let mut config = TlsOptions::new();
+            config = match &tls.ca {
+                Some(ca) => config.ca_certificate(Certificate::from_pem(ca)),
+                None => config.with_enabled_roots(),
+            };
+            if let Some((certificate, key)) = &tls.identity {
+                config = config.identity(Identity::from_pem(certificate, key));
+            }
+            connect = connect.with_tls(config);
+        }
+        let client = Client::connect(&options.endpoints, Some(connect))
+            .await
+            .map_err(|error| KvError::Other { detail: error.to_string() })?;
+        Ok(Self {
+            client,
+            deadline: options.deadline,
+            progress_interval: options.progress_interval,
+        })
+    }
+
+    /// One range request; revisions that can't be read are told apart.
+    async fn range(
+        &self,
+        key: &str,
+        options: GetOptions,
+        at: Option<Revision>,
+    ) -> Result<Range, KvError> {
+        let options = match at {
+            Some(revision) => options.with_revision(revision),
+            None => options,
+        };
+        let response = self
+            .call(Repeat::Always, |mut client| {
+                let (key, options) = (key.to_owned(), options.clone());
+                async move { client.get(key, Some(options)).await }
+            })
+            .await;
+        let mut response = match response {
+            Ok(response) => response,
+            Err(error) => return Err(self.explain(error, at.unwrap_or_default()).await),
+        };
+        let header_revision = response.header().map(etcd_client::ResponseHeader::revision);
+        let revision = header_revision.ok_or_else(no_header)?;
+        let count = u64::try_from(response.count()).unwrap_or_default();
+        let kvs = response.take_kvs().into_iter().map(key_value).collect::<Result<_, _>>()?;
+        Ok(Range { kvs, revision, count })
+    }
+
+    /// Makes the call within the deadline, if need be several times: of several members one may
+    /// be down, and after a restart of etcd the first call finds the old connection.
+    async fn call<T, F, R>(&self, repeat: Repeat, call: F) -> Result<T, EtcdFailure>
+    where
+        F: Fn(KvClient) -> R + Send + Sync,
+        R: Future<Output = Result<T, Error>> + Send,
+    {
+        let deadline = Instant::now() + self.deadline;
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let client = self.client.kv_client().max_decoding_message_size(MESSAGE_BYTES_MAX);
+            let error = match timeout_at(deadline, call(client)).await {
+                Ok(Ok(value)) => return Ok(value),
+                Ok(Err(error)) => error,
+                Err(_) => {
+                    return Err(EtcdFailure::Kv(KvError::Unavailable {
+                        detail: format!("no answer within {:?}", self.deadline),
+                    }));
+                }
+            };
+            let unavailable = matches!(kv_error(&error), KvError::Unavailable { .. });
+            let safe = repeat == Repeat::Always || never_sent(&error);
+            if !(unavailable && safe) || attempts == ATTEMPTS_MAX {
+                return Err(classify(&error));
+            }
+            sleep(ATTEMPT_PAUSE).await;
+        }
+    }
+
+    /// Fills in what etcd leaves out of its errors.
+    async fn explain(&self, failure: EtcdFailure, asked: Revision) -> KvError {
+        match failure {
+            EtcdFailure::Kv(error) => error,
+            // etcd names the oldest revision to watches only.
+            EtcdFailure::Compacted => KvError::Compacted { asked, compacted: 0 },
+            EtcdFailure::Future => {
+                let get = |mut client: KvClient| async move { client.get(HEALTH_KEY, None).await };
+                match self.call(Repeat::Always, get).await {
+                    Ok(response) => KvError::Future {
+                        asked,
+                        current: response.header().map_or(0, etcd_client::ResponseHeader::revision),
+                    },
+                    Err(_) => KvError::Future { asked, current: 0 },
+                }
+            }
+        }
+    }
+}
+
+/// When a failed call may be made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Repeat {
+    Always,
+    /// A write that may have happened must not be judged by a second try.
+    IfNeverSent,
+}
+
+struct Range {
+    kvs: Vec<KeyValue>,
+    revision: Revision,
+    count: u64,
+}
+
+#[async_trait]
+impl Kv for EtcdKv {
+    async fn get(&self, key: &str, at: Option<Revision>) -> Result<Got, KvError> {
+        let range = self.range(key, GetOptions::new(), at).await?;
+        Ok(Got { kv: range.kvs.into_iter().next(), revision: range.revision })
+    }
+
+    async fn list(&self, prefix: &str, page: Page) -> Result<Listed, KvError> {
+        let end = prefix_end(prefix);
+        let mut start = page.start.unwrap_or_else(|| prefix.to_owned());
+        let mut at = page.at;
+        let mut items: Vec<KeyValue> = Vec::new();
+        let mut total = None;
+        // Large answers come in several calls at one revision, each within the deadline.
+        loop {
+            let wanted = match page.limit {
+                0 => CALL_KEYS_MAX,
+                limit => (limit - items.len()).min(CALL_KEYS_MAX),
+            };
+            let limit = i64::try_from(wanted).expect("CALL_KEYS_MAX is small");
+            let options = GetOptions::new().with_range(end.clone()).with_limit(limit);
+            let range = self.range(&start, options, at).await?;
+            let revision = *at.get_or_insert(range.revision);
+            let count = *total.get_or_insert(range.count);
+            let more = range.count > u64::try_from(range.kvs.len()).unwrap_or(u64::MAX);
+            items.extend(range.kvs);
+            let full = page.limit > 0 && items.len() >= page.limit;
+            match items.last() {
+                Some(last) if more && !full => start = format!("{}\0", last.key),
+                _ => return Ok(Listed { items, revision, count }),
+            }
+        }
+    }
+
+    async fn count(&self, prefix: &str) -> Result<(u64, Revision), KvError> {
+        let options = GetOptions::new().with_range(prefix_end(prefix)).with_count_only();
+        let range = self.range(prefix, options, None).await?;
+        Ok((range.count, range.revision))
+    }
+
+    async fn txn(
+        &self,
+        guards: Vec<(String, Expect)>,
+        writes: Vec<Write>,
+    ) -> Result<Outcome, KvError> {
+        let compares: Vec<Compare> = guards
+            .iter()
+            .map(|(key, expect)| {
+                let revision = match expect {
+                    Expect::Absent => 0,
+                    Expect::Revision(revision) => *revision,
+                };
+                Compare::mod_revision(key.as_str(), CompareOp::Equal, revision)
+            })
+            .collect();
+        let gets: Vec<TxnOp> =
+            guards.iter().map(|(key, _)| TxnOp::get(key.as_str(), None)).collect();
+        let operations: Vec<TxnOp> = writes
+            .into_iter()
+            .map(|write| match write {
+                Write::Put { key, value } => TxnOp::put(key, value, None),
+                Write::Delete { key } => TxnOp::delete(key, None),
+            })
+            .collect();
+        let txn = Txn::new().when(compares).and_then(operations).or_else(gets);
+        let send = |mut client: KvClient| {
+            let txn = txn.clone();
+            async move { client.txn(txn).await }
+        };
+        let response = match self.call(Repeat::IfNeverSent, send).await {
+            Ok(response) => response,
+            Err(failure) => return Err(self.explain(failure, 0).await),
+        };
+        if response.succeeded() {
+            let header = response.header().map(etcd_client::ResponseHeader::revision);
+            return Ok(Outcome::Done(header.ok_or_else(no_header)?));
+        }
+        let current = response
+            .op_responses()
+            .into_iter()
+            .map(|response| match response {
+                TxnOpResponse::Get(mut got) => {
+                    got.take_kvs().into_iter().next().map(key_value).transpose()
+                }
+                _ => {
+                    Err(KvError::Other { detail: "etcd answered a get with something else".into() })
+                }
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Outcome::Conflict(current))
+    }
+
+    async fn watch(&self, prefix: &str, from: Revision) -> Result<KvWatch, KvError> {
+        let client = self.client.watch_client().max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let (deadline, progress) = (self.deadline, self.progress_interval);
+            let clients = (client.clone(), self.client.kv_client());
+            match etcd_watch::start(clients, prefix, from, deadline, progress).await {
+                Err(KvError::Unavailable { .. }) if attempts < WATCH_ATTEMPTS_MAX => {
+                    sleep(ATTEMPT_PAUSE).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<(), KvError> {
+        let compact = |mut client: KvClient| async move { client.compact(revision, None).await };
+        match self.call(Repeat::Always, compact).await {
+            Ok(_) => Ok(()),
+            Err(failure) => Err(self.explain(failure, revision).await),
+        }
+    }
+
+    async fn health(&self) -> Result<(), KvError> {
+        let mut client = self.client.kv_client();
+        match timeout(HEALTH_DEADLINE, client.get(HEALTH_KEY, None)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(self.explain(classify(&error), 0).await),
+            Err(_) => Err(KvError::Unavailable {
+                detail: format!("no answer within {HEALTH_DEADLINE:?}"),
+            }),
+        }
+    }
+}
+
+/// The end of the range of keys that begin with `prefix`.
+///
+/// All our keys are UTF-8, in which byte 0xff never occurs, so the last byte can always be raised.
+pub(super) fn prefix_end(prefix: &str) -> Vec<u8> {
+    let mut end = prefix.as_bytes().to_vec();
+    match end.last_mut() {
+        Some(last) => *last += 1,
+        // etcd's name for "everything".
+        None => end.push(0),
+    }
+    end
+}
+
+fn key_value(kv: etcd_client::KeyValue) -> Result<KeyValue, KvError> {
+    let mod_revision = kv.mod_revision();
+    let (key, value) = kv.into_key_value();
+    let key = String::from_utf8(key)
+        .map_err(|error| KvError::Other { detail: format!("a key is not UTF-8: {error}") })?;
+    Ok(KeyValue { key, value: Bytes::from(value), mod_revision })
+}
+
+fn no_header() -> KvError {
+    KvError::Other { detail: "etcd's answer has no header".into() }
+}
+
+/// Values are limited by etcd (1.5 MiB); the client's own 4 MiB would break on a page of them.
+const MESSAGE_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// Enough to find the living among three members with good odds.
+const ATTEMPTS_MAX: u32 = 8;
+const WATCH_ATTEMPTS_MAX: u32 = 3;
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(50);
+const CALL_KEYS_MAX: usize = 1000;
+const HEALTH_DEADLINE: Duration = Duration::from_secs(2);
+pub(super) const HEALTH_KEY: &str = "/registry/health";
