@@ -1,0 +1,126 @@
+//! Operations to registry calls.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::scale;
+use crate::auth::Permit;
+use crate::meta::Object;
+use crate::registry::{DeleteOutcome, ObjectList, Part, Store, WatchStream};
+use crate::request::Operation;
+use crate::resource::{ActionRequest, Subresource};
+use crate::status::ApiError;
+use crate::warnings::Warnings;
+
+/// What an operation answers, not yet in a wire form.
+pub(super) enum Answer {
+    Object(u16, Arc<Object>),
+    List(ObjectList),
+    Watch(WatchStream),
+    /// A `metav1.Status` of success.
+    Status(Value),
+    /// An object of another kind than the resource's: no Table form.
+    Foreign(u16, Object),
+}
+
+pub(super) async fn run(
+    store: Store,
+    permit: Permit,
+    operation: Operation,
+    warnings: &Warnings,
+) -> Result<Answer, ApiError> {
+    let created = |object| Answer::Object(201, Arc::new(object));
+    let ok = |object| Answer::Object(200, Arc::new(object));
+    match operation {
+        Operation::Get { key, subresource, options } => {
+            let object = store.get(&permit, &key, &options).await?;
+            match scale_of(&store, subresource.as_deref()) {
+                Some(paths) => Ok(Answer::Foreign(200, scale::scale(&object, paths))),
+                None => Ok(Answer::Object(200, object)),
+            }
+        }
+        Operation::List { scope, options } => {
+            store.list(&permit, &scope, &options).await.map(Answer::List)
+        }
+        Operation::Watch { scope, options } => {
+            store.watch(&permit, &scope, &options).await.map(Answer::Watch)
+        }
+        Operation::Create { scope, object, options } => {
+            store.create(&permit, &scope, object, &options, warnings).await.map(created)
+        }
+        Operation::Update { key, subresource, object, options } => {
+            if let Some(paths) = scale_of(&store, subresource.as_deref()) {
+                let target = (&permit, &key, &options, warnings);
+                return scale::update(&store, target, paths, &object)
+                    .await
+                    .map(|object| Answer::Foreign(200, object));
+            }
+            let part = part(subresource.as_deref());
+            store.update(&permit, &key, part, object, &options, warnings).await.map(ok)
+        }
+        Operation::Patch { key, subresource, patch, options } => {
+            if let Some(paths) = scale_of(&store, subresource.as_deref()) {
+                let target = (&permit, &key, &options, warnings);
+                return scale::patch(&store, target, paths, &patch)
+                    .await
+                    .map(|object| Answer::Foreign(200, object));
+            }
+            let part = part(subresource.as_deref());
+            store.patch(&permit, &key, part, &patch, &options, warnings).await.map(ok)
+        }
+        Operation::Delete { key, options } => match store.delete(&permit, &key, &options).await? {
+            DeleteOutcome::Removed(object) => Ok(Answer::Status(deleted(store.def(), &object))),
+            DeleteOutcome::Pending(object) => {
+                let code = if options.orphan_dependents_false { 202 } else { 200 };
+                Ok(Answer::Object(code, Arc::new(object)))
+            }
+        },
+        Operation::DeleteCollection { scope, list, options } => {
+            store.delete_collection(&permit, &scope, &list, &options).await.map(Answer::List)
+        }
+        Operation::Action { key, name, body, query } => {
+            let Some(Subresource::Action(action)) = store.def().subresource(&name) else {
+                return Err(ApiError::generic_not_found());
+            };
+            let handler = action.handler.clone();
+            let request =
+                ActionRequest { permit: &permit, key, body, query, store: &store, warnings };
+            let response = handler.call(request).await?;
+            Ok(if response.object.kind() == store.def().gvk.kind {
+                Answer::Object(response.code, Arc::new(response.object))
+            } else {
+                Answer::Foreign(response.code, response.object)
+            })
+        }
+    }
+}
+
+fn part(subresource: Option<&str>) -> Part {
+    if subresource == Some("status") { Part::Status } else { Part::Main }
+}
+
+fn scale_of(store: &Store, subresource: Option<&str>) -> Option<scale::Paths> {
+    match store.def().subresource(subresource?)? {
+        Subresource::Scale { replicas, status_replicas, selector } => {
+            Some(scale::Paths { replicas, status_replicas, selector })
+        }
+        _ => None,
+    }
+}
+
+/// The answer of a delete that took effect (`[apiserver] pkg/endpoints/handlers/delete.go`).
+fn deleted(def: &crate::resource::ResourceDef, object: &Object) -> Value {
+    json!({
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Success",
+        "details": {
+            "name": object.name(),
+            "group": def.gvk.group,
+            "kind": def.plural,
+            "uid": object.uid(),
+        },
+    })
+}
