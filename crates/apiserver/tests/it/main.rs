@@ -1,0 +1,20 @@
+//! Storage and registry against a real etcd: `cargo xtask test it` gives `TEST_ETCD_ENDPOINT` and
+//! `TEST_ETCD_BIN`. Without them the tests fail; they never skip.
+//!
+//! Every test has its own key prefix. Tests that compact or restart etcd have an etcd of their own.
+
+#![expect(clippy::unwrap_used, reason = "clippy knows tests by their attribute, not their helpers")]
+
+mod conformance;
+mod directory;
+mod embedded;
+mod etcd;
+mod kv;
+mod lifecycle;
+mod list;
+mod restart;
+mod stream;
+mod support;
+mod update;
+mod watch;
+mod wire;
