@@ -1,0 +1,65 @@
+//! The API group: the one table of its kinds, and the rules of each.
+//!
+//! What a kind is made of: wire types in `sandbox-api`, rules between fields in `validate`, their
+//! place in an object's life in `strategy`, columns in `table`. Defaults, enums and ranges are in
+//! the schema of the types and need no code here. All of it is pure.
+
+mod blueprint;
+mod columns;
+pub mod crd;
+mod names;
+pub mod sandbox;
+pub mod sandbox_claim;
+pub mod sandbox_template;
+pub mod sandbox_warm_pool;
+mod typed;
+
+use std::sync::Arc;
+
+use apiserver::meta::Gvk;
+use apiserver::registry::Strategy;
+use apiserver::resource::{ResourceDef, Subresource};
+use apiserver::schema::Schema;
+use schemars::JsonSchema;
+
+/// Names all four kinds in `kubectl get`. Not `sandbox`: kubectl expands categories before it looks
+/// at singular names, and `kubectl get sandbox NAME` must go on meaning one Sandbox.
+const CATEGORY: &str = "sandboxing";
+
+/// Every served kind. Actions are passed in because they act on the cluster and this module only
+/// knows objects.
+pub fn defs(sandbox_actions: Vec<Subresource>) -> Vec<ResourceDef> {
+    let mut sandbox = sandbox::def();
+    sandbox.subresources.extend(sandbox_actions);
+    vec![sandbox, sandbox_template::def(), sandbox_claim::def(), sandbox_warm_pool::def()]
+}
+
+/// The names of a kind.
+struct Names {
+    kind: &'static str,
+    plural: &'static str,
+    singular: &'static str,
+    short: &'static [&'static str],
+    description: &'static str,
+}
+
+/// A row of the table with what all kinds of this group have in common.
+fn row<T: JsonSchema>(names: &Names, strategy: Arc<dyn Strategy>) -> ResourceDef {
+    ResourceDef {
+        gvk: Gvk::new(sandbox_api::GROUP, sandbox_api::VERSION, names.kind),
+        plural: names.plural,
+        singular: names.singular,
+        short_names: names.short,
+        categories: &["all", CATEGORY],
+        namespaced: true,
+        strategy,
+        columns: columns::of(names.plural).iter().map(columns::PathColumn::column).collect(),
+        schema: Arc::new(Schema::for_type::<T>()),
+        selectable_fields: &[],
+        subresources: vec![Subresource::Status],
+        description: names.description,
+    }
+}
+
+#[cfg(test)]
+mod tests;

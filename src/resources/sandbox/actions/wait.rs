@@ -1,0 +1,186 @@
+//! `?wait=` and `?timeout=`: the answer comes when the loop has done what was asked.
+
+use std::time::Duration;
+
+use apiserver::auth::Permit;
+use apiserver::meta::Object;
+use apiserver::registry::{Store, WatchEvent};
+use apiserver::request::{GetOptions, WatchOptions, duration};
+use apiserver::selector::FieldSelector;
+use apiserver::status::ApiError;
+use futures::StreamExt as _;
+use sandbox_api::{OperatingMode, Sandbox, condition};
+
+const DEFAULT: Duration = Duration::from_secs(30);
+/// kube-apiserver ends a proxied request after 60 s.
+const MAX: Duration = Duration::from_secs(55);
+
+/// Longest time an answer is given before the deadline.
+const MARGIN: Duration = Duration::from_millis(500);
+
+pub(super) struct Wait;
+
+impl Wait {
+    /// How long to wait; `None` = not at all.
+    pub(super) fn parse(query: &[(String, String)]) -> Result<Option<Duration>, ApiError> {
+        let last = |name: &str| query.iter().rev().find(|(key, _)| key == name).map(|(_, v)| v);
+        let timeout = match last("timeout") {
+            None => DEFAULT,
+            Some(text) => duration::parse(text).filter(|limit| *limit <= MAX).ok_or_else(|| {
+                ApiError::bad_request(format!(
+                    "invalid timeout {text:?}: must be a duration of at most 55s, for example 30s"
+                ))
+            })?,
+        };
+        match last("wait").map(String::as_str) {
+            Some("true" | "1" | "") => Ok(Some(timeout)),
+            None | Some("false" | "0") => Ok(None),
+            Some(other) => {
+                let text = format!("invalid wait {other:?}: must be true or false");
+                Err(ApiError::bad_request(text))
+            }
+        }
+    }
+}
+
+/// Waits until the status made from `written`, or from a newer generation, says so.
+pub(super) async fn wait_for(
+    store: &Store,
+    permit: &Permit,
+    written: Object,
+    mode: OperatingMode,
+    limit: Duration,
+) -> Result<Object, ApiError> {
+    let generation = written.generation();
+    let (kind, text) = match mode {
+        OperatingMode::Running => (condition::READY, "Ready"),
+        OperatingMode::Suspended => (condition::SUSPENDED, "Suspended"),
+    };
+    let name = written.name().to_owned();
+    // The front and our own chain take the same parameter as the request's deadline; the typed
+    // answer must come before theirs.
+    let patience = limit - (limit / 10).min(MARGIN);
+    match tokio::time::timeout(patience, reached(store, permit, written, kind, generation)).await {
+        Ok(result) => result,
+        Err(_) => Err(ApiError::timeout(&format!(
+            "Sandbox {name:?} did not become {text} within {limit:?}; the request was accepted and goes on"
+        ))),
+    }
+}
+
+async fn reached(
+    store: &Store,
+    permit: &Permit,
+    mut current: Object,
+    kind: &str,
+    generation: i64,
+) -> Result<Object, ApiError> {
+    let key = current.key();
+    let uid = current.uid().to_owned();
+    let resource = store.def().group_resource();
+    let gone = || ApiError::not_found(&resource, &key.name);
+    loop {
+        if says(&current, kind, generation) {
+            return Ok(current);
+        }
+        let options = WatchOptions {
+            field_selector: FieldSelector::parse(&format!("metadata.name={}", key.name))?,
+            resource_version: current.resource_version().unwrap_or_default().to_owned(),
+            ..WatchOptions::default()
+        };
+        let mut events = store.watch(permit, &key.scope(), &options).await?;
+        while let Some(event) = events.next().await {
+            match event {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                    if object.uid() != uid {
+                        return Err(gone());
+                    }
+                    if says(&object, kind, generation) {
+                        return Ok((*object).clone());
+                    }
+                }
+                WatchEvent::Deleted(_) => return Err(gone()),
+                WatchEvent::Bookmark { .. } => {}
+                WatchEvent::Error(_) => break,
+            }
+        }
+        // The watch ended: go on from what is there now.
+        let object = store.get(permit, &key, &GetOptions::default()).await?;
+        if object.uid() != uid {
+            return Err(gone());
+        }
+        current = (*object).clone();
+    }
+}
+
+/// Whether the condition is true as of `generation`; an older one tells of another wish.
+fn says(object: &Object, kind: &str, generation: i64) -> bool {
+    let Ok(sandbox) = object.to_typed::<Sandbox>() else { return false };
+    sandbox.status.iter().flat_map(|status| &status.conditions).any(|condition| {
+        condition.type_ == kind
+            && condition.status == "True"
+            && condition.observed_generation.unwrap_or_default() >= generation
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn query(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
+    }
+
+    #[test]
+    fn wait_and_timeout_are_parsed() {
+        let parse =
+            |pairs: &[(&str, &str)]| Wait::parse(&query(pairs)).map_err(|error| error.to_string());
+        assert_eq!(parse(&[]), Ok(None));
+        assert_eq!(parse(&[("wait", "false"), ("timeout", "5s")]), Ok(None));
+        assert_eq!(parse(&[("wait", "true")]), Ok(Some(DEFAULT)));
+        let short = Duration::from_millis(1500);
+        assert_eq!(parse(&[("wait", "true"), ("timeout", "1.5s")]), Ok(Some(short)));
+        for (name, value) in [
+            ("wait", "ready"),
+            ("timeout", "30"),
+            ("timeout", "56s"),
+            ("timeout", ""),
+            ("timeout", "-1s"),
+        ] {
+            let error = parse(&[(name, value)]).unwrap_err();
+            assert!(error.contains(&format!("invalid {name} {value:?}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn durations_are_gos() {
+        for (text, millis) in
+            [("0", 0), ("300ms", 300), ("1m30s", 90_000), ("1h", 3_600_000), (".5s", 500)]
+        {
+            assert_eq!(duration::parse(text), Some(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "s", "1", "1x", "1.2.3s", "1s2", "--1s", "1e3s"] {
+            assert_eq!(duration::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_condition_of_an_older_generation_does_not_count() {
+        let object = |observed: i64, status: &str| {
+            Object::from_value(json!({
+                "metadata": { "name": "s" },
+                "spec": { "podTemplate": { "spec": { "containers": [] } } },
+                "status": { "conditions": [{
+                    "type": "Ready", "status": status, "reason": "R", "message": "",
+                    "observedGeneration": observed, "lastTransitionTime": "2026-01-01T00:00:00Z",
+                }] },
+            }))
+            .unwrap()
+        };
+        assert!(says(&object(2, "True"), "Ready", 2));
+        assert!(!says(&object(1, "True"), "Ready", 2));
+        assert!(!says(&object(2, "False"), "Ready", 2));
+    }
+}
