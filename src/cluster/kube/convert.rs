@@ -1,0 +1,108 @@
+//! The small steps between Kubernetes' client and our port.
+
+use std::fmt;
+use std::future::ready;
+
+use apiserver::meta::ObjectKey;
+use futures::{Stream, StreamExt as _};
+use kube::Resource;
+use kube::api::Api;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event, watcher};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tracing::warn;
+
+use crate::cluster::{ChildKind, ClusterError, MetadataPatch};
+
+/// A watch that goes on after failures, with a growing pause; each is logged.
+pub(super) fn events<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = Event<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
+{
+    let kind = K::kind(&()).into_owned();
+    watcher(api, config).default_backoff().filter_map(move |event| {
+        ready(event.map_err(|error| warn!(%kind, %error, "watch failed; it will be retried")).ok())
+    })
+}
+
+pub(super) fn revision<K: Resource>(object: &K) -> u64 {
+    object.meta().resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+/// The uid in the patch makes the API server refuse it (409) on any other object of the name.
+pub(super) fn merge_patch(patch: &MetadataPatch) -> Value {
+    let mut metadata = json!({ "uid": patch.uid });
+    if !patch.labels.is_empty() {
+        metadata["labels"] = json!(patch.labels);
+    }
+    if !patch.annotations.is_empty() {
+        metadata["annotations"] = json!(patch.annotations);
+    }
+    if let Some(owner) = &patch.owner {
+        metadata["ownerReferences"] = json!([owner]);
+    }
+    json!({ "metadata": metadata })
+}
+
+pub(super) fn translate(kind: ChildKind, key: &ObjectKey, error: kube::Error) -> ClusterError {
+    let kube::Error::Api(status) = error else {
+        return ClusterError::Unavailable { detail: error.to_string() };
+    };
+    let key = key.clone();
+    match (status.code, status.reason.as_str()) {
+        (409, "AlreadyExists") => ClusterError::AlreadyExists { kind, key },
+        // A uid that is not the one asked for: that object is gone.
+        (404 | 409, _) if !status.message.contains("namespace") => {
+            ClusterError::NotFound { kind, key }
+        }
+        (400 | 403 | 404 | 409 | 413 | 422, _) => {
+            ClusterError::Rejected { message: status.message }
+        }
+        _ => ClusterError::Unavailable { detail: status.message },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn refusals_reach_the_user_and_outages_are_retried() {
+        let key = ObjectKey::namespaced("ns", "a");
+        let of = |code: u16, reason: &str, message: &str| {
+            let status = Status::failure(message, reason).with_code(code).boxed();
+            translate(ChildKind::Pod, &key, kube::Error::Api(status))
+        };
+        let (kind, key) = (ChildKind::Pod, key.clone());
+        let exists = ClusterError::AlreadyExists { kind, key: key.clone() };
+        let gone = ClusterError::NotFound { kind, key: key.clone() };
+        assert_eq!(of(409, "AlreadyExists", "pods \"a\" already exists"), exists);
+        assert_eq!(of(404, "NotFound", "pods \"a\" not found"), gone);
+        assert_eq!(of(409, "Conflict", "Precondition failed: UID in precondition"), gone);
+        for (code, reason) in [(400, "BadRequest"), (403, "Forbidden"), (422, "Invalid")] {
+            let refused = ClusterError::Rejected { message: "why".into() };
+            assert_eq!(of(code, reason, "why"), refused, "{code}");
+        }
+        let no_namespace = of(404, "NotFound", "namespaces \"ns\" not found");
+        assert!(matches!(no_namespace, ClusterError::Rejected { .. }));
+        for (code, reason) in
+            [(401, "Unauthorized"), (429, "TooManyRequests"), (500, ""), (504, "")]
+        {
+            assert!(matches!(of(code, reason, "x"), ClusterError::Unavailable { .. }), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_patch_is_bound_to_the_uid() {
+        let patch = MetadataPatch {
+            uid: "u".into(),
+            labels: [("gone".to_owned(), None)].into(),
+            ..MetadataPatch::default()
+        };
+        let expected = json!({ "metadata": { "uid": "u", "labels": { "gone": null } } });
+        assert_eq!(merge_patch(&patch), expected);
+    }
+}

@@ -1,0 +1,104 @@
+//! Streams over the cluster's client: HTTP/1.1, which an upgrade needs and the client always
+//! speaks, with its identity (`kube::client::Client::connect` goes the same way).
+
+use std::io;
+
+use apiserver::meta::ObjectKey;
+use async_trait::async_trait;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper_util::rt::TokioIo;
+use k8s_openapi::api::core::v1::Pod;
+
+use super::KubeCluster;
+use crate::cluster::streams::{Content, Opened, PodFacts, PodStream, Streams};
+use crate::cluster::{ChildKind, ClusterError};
+
+#[async_trait]
+impl Streams for KubeCluster {
+    async fn pod(&self, key: &ObjectKey) -> Result<Option<PodFacts>, ClusterError> {
+        let pod = self.live::<Pod>(ChildKind::Pod, key).await?;
+        Ok(pod.as_ref().map(PodFacts::from))
+    }
+
+    async fn open(&self, stream: PodStream) -> Result<Opened, ClusterError> {
+        let mut request = Request::builder()
+            .method(&stream.method)
+            .uri(target(&stream)?)
+            .body(kube::client::Body::empty())
+            .map_err(unusable)?;
+        *request.headers_mut() = stream.headers;
+        let limit = self.0.config.stream_timeout;
+        let open = async {
+            let mut response = self.0.client.send(request).await.map_err(unavailable)?;
+            let content = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                let upgraded = hyper::upgrade::on(&mut response).await.map_err(unavailable)?;
+                Some(Content::Switched(Box::new(TokioIo::new(upgraded))))
+            } else {
+                None
+            };
+            let (head, body) = response.into_parts();
+            let content = content
+                .unwrap_or_else(|| Content::Body(body.map_err(io::Error::other).boxed_unsync()));
+            Ok(Opened { status: head.status, headers: head.headers, content })
+        };
+        tokio::time::timeout(limit, open)
+            .await
+            .unwrap_or_else(|_| Err(unavailable(format!("no answer within {limit:?}"))))
+    }
+}
+
+/// The path is made of names alone that the cluster itself has given to things; whatever else
+/// would leave the Pod is refused.
+fn target(stream: &PodStream) -> Result<String, ClusterError> {
+    let namespace = stream.pod.namespace.as_deref().unwrap_or_default();
+    let name = &stream.pod.name;
+    for segment in [namespace, name] {
+        let plain =
+            |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'-' | b'.');
+        if segment.is_empty() || segment.starts_with('.') || !segment.bytes().all(plain) {
+            return Err(unusable(format!("{segment:?} is no name of a Pod or namespace")));
+        }
+    }
+    let PodStream { subresource, query, .. } = stream;
+    let mut target = format!("/api/v1/namespaces/{namespace}/pods/{name}/{subresource}");
+    if !query.is_empty() {
+        target.push('?');
+        target.push_str(query);
+    }
+    Ok(target)
+}
+
+fn unavailable(error: impl std::fmt::Display) -> ClusterError {
+    ClusterError::Unavailable { detail: error.to_string() }
+}
+
+fn unusable(error: impl std::fmt::Display) -> ClusterError {
+    ClusterError::Rejected { message: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, Method};
+
+    use super::*;
+
+    #[test]
+    fn only_names_reach_the_path() {
+        let of = |namespace: &str, name: &str, query: &str| {
+            target(&PodStream {
+                pod: ObjectKey::namespaced(namespace, name),
+                subresource: "exec",
+                method: Method::GET,
+                query: query.into(),
+                headers: HeaderMap::new(),
+            })
+        };
+        assert_eq!(of("ns", "a-1.b", "").unwrap(), "/api/v1/namespaces/ns/pods/a-1.b/exec");
+        assert_eq!(of("ns", "a", "x=1").unwrap(), "/api/v1/namespaces/ns/pods/a/exec?x=1");
+        for bad in ["", "..", ".", "a/b", "a%2fb", "a?b", "a#b", "A", "a b", "ä"] {
+            assert!(of("ns", bad, "").is_err(), "{bad}");
+            assert!(of(bad, "a", "").is_err(), "{bad}");
+        }
+    }
+}
