@@ -1,0 +1,182 @@
+//! One pass over one Sandbox: takes a key and nothing else.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use apiserver::clock::Clock;
+use apiserver::meta::ObjectKey;
+use apiserver::status::ApiError;
+use jiff::Timestamp;
+use sandbox_api::Sandbox;
+
+use super::execute::{StepError, execute};
+use super::observe::{self, Failure, Observed};
+use super::plan::{Plan, Policy, StatusWrite, plan};
+use super::sandboxes::Sandboxes;
+use crate::cluster::{Cluster, ClusterError};
+
+/// What a pass came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing to do until something happens.
+    Settled,
+    /// Look again then, whatever happens.
+    Again(Duration),
+}
+
+/// A pass that has to be repeated after a pause.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    #[error("registry: {0}")]
+    Registry(#[source] ApiError),
+    #[error("the stored Sandbox can't be read: {0}")]
+    Malformed(#[source] serde_json::Error),
+    #[error(transparent)]
+    Step(#[from] StepError),
+    #[error("observe: {0}")]
+    Observe(#[source] ClusterError),
+}
+
+/// Makes one Sandbox after the other real.
+#[derive(Debug)]
+pub struct Reconciler {
+    sandboxes: Arc<dyn Sandboxes>,
+    cluster: Arc<dyn Cluster>,
+    clock: Arc<dyn Clock>,
+    policy: Policy,
+    /// Since when a Sandbox's status has been due. Lost with the process: then it waits anew.
+    due: Mutex<HashMap<ObjectKey, Timestamp>>,
+}
+
+impl Reconciler {
+    pub fn new(
+        sandboxes: Arc<dyn Sandboxes>,
+        cluster: Arc<dyn Cluster>,
+        clock: Arc<dyn Clock>,
+        policy: Policy,
+    ) -> Self {
+        Self { sandboxes, cluster, clock, policy, due: Mutex::default() }
+    }
+
+    pub async fn reconcile(&self, key: &ObjectKey) -> Result<Outcome, ReconcileError> {
+        let stored = self.sandboxes.get(key).await.map_err(ReconcileError::Registry)?;
+        let Some(object) = stored else {
+            // Owner references let the cluster's garbage collector take the children.
+            self.set_due(key, None);
+            return Ok(Outcome::Settled);
+        };
+        let sandbox: Sandbox = object.to_typed().map_err(ReconcileError::Malformed)?;
+        let observed = observe::cached(&sandbox, &*self.cluster);
+        let first = self.plan(key, &sandbox, observed.clone());
+        match self.execute(key, &first).await {
+            Err(StepError::Cluster(ClusterError::AlreadyExists { .. })) => {
+                self.look_closer(key, &sandbox).await
+            }
+            Err(error) => self.fail(key, &sandbox, observed, error).await,
+            Ok(()) if first.steps.is_empty() => self.conclude(key, &sandbox, &first, &[]).await,
+            Ok(()) => {
+                let after = observe::cached(&sandbox, &*self.cluster);
+                let last = self.plan(key, &sandbox, after);
+                self.conclude(key, &sandbox, &last, &first.steps).await
+            }
+        }
+    }
+
+    /// A name that the caches thought free is taken: plan from what the cluster itself says.
+    async fn look_closer(
+        &self,
+        key: &ObjectKey,
+        sandbox: &Sandbox,
+    ) -> Result<Outcome, ReconcileError> {
+        let look = observe::live(sandbox, &*self.cluster);
+        let observed = look.await.map_err(ReconcileError::Observe)?;
+        let plan = self.plan(key, sandbox, observed.clone());
+        match self.execute(key, &plan).await {
+            Ok(()) => self.conclude(key, sandbox, &plan, &plan.steps).await,
+            Err(error) => self.fail(key, sandbox, observed, error).await,
+        }
+    }
+
+    async fn execute(&self, key: &ObjectKey, plan: &Plan) -> Result<(), StepError> {
+        execute(key, &plan.steps, &*self.cluster, &*self.sandboxes).await
+    }
+
+    fn plan(&self, key: &ObjectKey, sandbox: &Sandbox, mut observed: Observed) -> Plan {
+        let due = self.due.lock().expect("no holder of this lock panics");
+        observed.status_due_since = due.get(key).copied();
+        drop(due);
+        plan(sandbox, &observed, self.clock.now(), &self.policy)
+    }
+
+    /// Lets the status tell of the failure, and reports it.
+    async fn fail(
+        &self,
+        key: &ObjectKey,
+        sandbox: &Sandbox,
+        mut observed: Observed,
+        error: StepError,
+    ) -> Result<Outcome, ReconcileError> {
+        if let StepError::Cluster(error) = &error {
+            observed.failure = Some(Failure::from(error));
+            let plan = self.plan(key, sandbox, observed);
+            self.write_status(key, sandbox, &plan).await?;
+        }
+        Err(error.into())
+    }
+
+    async fn conclude(
+        &self,
+        key: &ObjectKey,
+        sandbox: &Sandbox,
+        plan: &Plan,
+        executed: &[super::Step],
+    ) -> Result<Outcome, ReconcileError> {
+        if !self.write_status(key, sandbox, plan).await? {
+            return Ok(Outcome::Again(Duration::ZERO));
+        }
+        // Steps that were just made and still look open: the watch will show them.
+        if plan.steps != executed {
+            return Ok(Outcome::Again(Duration::ZERO));
+        }
+        Ok(plan.requeue_after.map_or(Outcome::Settled, Outcome::Again))
+    }
+
+    /// False if the Sandbox has changed meanwhile, so that the plan is out of date.
+    async fn write_status(
+        &self,
+        key: &ObjectKey,
+        sandbox: &Sandbox,
+        plan: &Plan,
+    ) -> Result<bool, ReconcileError> {
+        match plan.write {
+            StatusWrite::None => self.set_due(key, None),
+            StatusWrite::After(_) => self.set_due(key, Some(self.clock.now())),
+            StatusWrite::Now => {
+                let uid = sandbox.metadata.uid.as_deref().unwrap_or_default();
+                let generation = sandbox.metadata.generation.unwrap_or_default();
+                let write = self.sandboxes.update_status(key, uid, generation, &plan.status);
+                match write.await {
+                    Ok(()) => self.set_due(key, None),
+                    Err(error) if error.is_not_found() => self.set_due(key, None),
+                    Err(error) if error.is_conflict() => return Ok(false),
+                    Err(error) => return Err(ReconcileError::Registry(error)),
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// An earlier due time stays.
+    fn set_due(&self, key: &ObjectKey, since: Option<Timestamp>) {
+        let mut due = self.due.lock().expect("no holder of this lock panics");
+        match since {
+            Some(since) => {
+                due.entry(key.clone()).or_insert(since);
+            }
+            None => {
+                due.remove(key);
+            }
+        }
+    }
+}
