@@ -1,0 +1,60 @@
+//! Answers of the cluster that switch no protocol.
+
+use std::io;
+
+use apiserver::server::Body;
+use apiserver::server::response;
+use apiserver::status::ApiError;
+use http::header::{CONTENT_TYPE, HeaderMap};
+use http::{Response, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// A stream's body, which holds its place among the streams until it has been sent or dropped.
+pub(super) fn streamed(
+    headers: &HeaderMap,
+    body: Body,
+    held: OwnedSemaphorePermit,
+) -> Response<Body> {
+    let body = body.map_err(move |error| {
+        let _held = &held;
+        io::Error::other(error)
+    });
+    with(StatusCode::OK, headers, body.boxed_unsync())
+}
+
+/// An error in the cluster's words, as far as they are for the user.
+///
+/// # Errors
+/// 500 for what is between the server and the cluster, 503 for an answer that can't be read.
+pub(super) async fn refused(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: Body,
+    bytes_max: usize,
+) -> Result<Response<Body>, ApiError> {
+    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        // Ours, not the user's: he must neither log in again nor ask for a right on Pods.
+        let text = "the server may not open streams to Pods; see its ClusterRole";
+        return Err(ApiError::internal(text).with_log(format!("the cluster answered {status}")));
+    }
+    if !status.is_client_error() && !status.is_server_error() {
+        // A redirect or a success without a stream: neither is followed or passed on.
+        return Err(ApiError::internal(format!("unexpected answer {status} of the cluster")));
+    }
+    let body = Limited::new(body, bytes_max).collect().await;
+    let body = body.map_err(|error| {
+        let text = "the cluster refused the stream, for reasons it did not tell";
+        ApiError::service_unavailable(text).with_log(error.to_string())
+    })?;
+    Ok(with(status, headers, response::full(body.to_bytes())))
+}
+
+fn with(status: StatusCode, headers: &HeaderMap, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    if let Some(kind) = headers.get(CONTENT_TYPE) {
+        response.headers_mut().insert(CONTENT_TYPE, kind.clone());
+    }
+    response
+}
