@@ -1,1 +1,11 @@
+//! sandbox-apiserver: an aggregated Kubernetes API server that makes sandboxes for AI agents a
+//! native Kubernetes API. The product; the machinery is the `apiserver` crate.
 
+pub mod app;
+pub mod cluster;
+pub mod config;
+pub mod connect;
+pub mod generate;
+pub mod provision;
+pub mod resources;
+pub mod telemetry;
