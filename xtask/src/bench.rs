@@ -20,7 +20,7 @@ pub(crate) fn run(
     if !suite.join(&program).is_dir() {
         bail!("no benchmark tests/cluster/suite/bench/{name}");
     }
-    up::run(layout, progress, UpArgs { release: true, without_server: false })?;
+    up::run(layout, progress, UpArgs { release: true, ..UpArgs::default() })?;
     let mut go = Command::new("go");
     go.arg("run").arg(program).args(args).current_dir(suite);
     let status = test::for_the_cluster(&mut go, layout)?.status().context("cannot run go")?;

@@ -79,9 +79,21 @@ pub(crate) struct UpArgs {
     /// Build our server optimised, and let both etcds sync to disk
     #[arg(long)]
     pub(crate) release: bool,
+    /// What our server keeps its objects in
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) store: StoreKind,
     /// The cluster alone
     #[arg(long, hide = true)]
     pub(crate) without_server: bool,
+}
+
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum StoreKind {
+    /// An etcd of its own
+    #[default]
+    Etcd,
+    /// A file; no second etcd runs
+    Embedded,
 }
 
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]

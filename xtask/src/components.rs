@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use crate::cli::StoreKind;
 use crate::gobuild::{CONTAINERD, ETCD, KUBERNETES};
 use crate::layout::{
     CLUSTER_ETCD, FORWARDS, Layout, NODE_IP, NODE_NAME, OUR_ETCD, POD_CIDR, SERVER, SERVICE_CIDR,
@@ -38,7 +39,7 @@ pub(crate) enum Ensured {
 
 pub(crate) const NAMES: [&str; 10] = [
     "etcd",
-    "sandbox-etcd",
+    SERVER_ETCD,
     "forward",
     "kube-apiserver",
     "kube-controller-manager",
@@ -49,25 +50,21 @@ pub(crate) const NAMES: [&str; 10] = [
     SERVER,
 ];
 
+/// The etcd of our server.
+pub(crate) const SERVER_ETCD: &str = "sandbox-etcd";
+
 /// The table. `sync` lets both etcds wait for the disk, as a benchmark must.
-pub(crate) fn all(layout: &Layout, sync: bool) -> Result<Vec<Component>> {
-    let builders: [fn(&Layout) -> Result<Component>; 8] = [
-        forward,
-        kube_apiserver,
-        controller_manager,
-        scheduler,
-        containerd,
-        kubelet,
-        kube_proxy,
-        server,
-    ];
-    let mut components = vec![
-        etcd(layout, "etcd", CLUSTER_ETCD, "127.0.0.1:2380", sync)?,
-        etcd(layout, "sandbox-etcd", OUR_ETCD, "127.0.0.1:2480", sync)?,
-    ];
+pub(crate) fn all(layout: &Layout, sync: bool, store: StoreKind) -> Result<Vec<Component>> {
+    let builders: [fn(&Layout) -> Result<Component>; 7] =
+        [forward, kube_apiserver, controller_manager, scheduler, containerd, kubelet, kube_proxy];
+    let mut components = vec![etcd(layout, "etcd", CLUSTER_ETCD, "127.0.0.1:2380", sync)?];
+    if store == StoreKind::Etcd {
+        components.push(etcd(layout, SERVER_ETCD, OUR_ETCD, "127.0.0.1:2480", sync)?);
+    }
     for builder in builders {
         components.push(builder(layout)?);
     }
+    components.push(server(layout, store));
     Ok(components)
 }
 
@@ -267,9 +264,9 @@ fn kube_proxy(layout: &Layout) -> Result<Component> {
     Ok(component)
 }
 
-fn server(layout: &Layout) -> Result<Component> {
+fn server(layout: &Layout, store: StoreKind) -> Component {
     let program = layout.bin().join(SERVER);
-    let args = vec![
+    let mut args: Vec<OsString> = vec![
         "--bind-address".into(),
         NODE_IP.into(),
         "--secure-port".into(),
@@ -280,8 +277,6 @@ fn server(layout: &Layout) -> Result<Component> {
         layout.pki("sandbox-apiserver.key").into(),
         "--kubeconfig".into(),
         layout.config("sandbox-apiserver.kubeconfig").into(),
-        "--etcd-servers".into(),
-        format!("http://{OUR_ETCD}").into(),
         "--etcd-prefix".into(),
         "/registry".into(),
         "--cluster-domain".into(),
@@ -289,10 +284,16 @@ fn server(layout: &Layout) -> Result<Component> {
         "--log-format".into(),
         "text".into(),
     ];
+    args.extend(match store {
+        StoreKind::Etcd => vec![flag("etcd-servers", format!("http://{OUR_ETCD}"))],
+        StoreKind::Embedded => {
+            vec![flag("store", "embedded"), flag("data-dir", layout.data("sandbox-store"))]
+        }
+    });
     let mut component = component(SERVER, program.clone(), args, Probe::Tcp("10.88.0.1:8443"));
     // An edit of our server makes another binary, and only that restarts it.
     component.spec.inputs = vec![program];
-    Ok(component)
+    component
 }
 
 fn kubernetes(

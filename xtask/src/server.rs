@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use crate::cli::StoreKind;
 use crate::components::{self, Component, Ensured};
 use crate::layout::{API_SERVICE, Layout, SERVER, SYSTEM_NAMESPACE};
 use crate::progress::Progress;
@@ -76,8 +77,8 @@ pub(crate) fn wait_available(layout: &Layout) -> Result<()> {
         .with_context(|| format!("log {}", layout.show(&layout.log(SERVER))))
 }
 
-pub(crate) fn component(layout: &Layout, sync: bool) -> Result<Component> {
-    components::all(layout, sync)?
+pub(crate) fn component(layout: &Layout, sync: bool, store: StoreKind) -> Result<Component> {
+    components::all(layout, sync, store)?
         .into_iter()
         .find(|component| component.name() == SERVER)
         .context("our server is not in the table of components")

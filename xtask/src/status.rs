@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::components::NAMES;
+use crate::cli::StoreKind;
+use crate::components::{NAMES, SERVER_ETCD};
 use crate::layout::{API_SERVICE, Layout, NODE_NAME};
 use crate::proc::Record;
-use crate::{kube, progress};
+use crate::{kube, progress, up};
 
 pub(crate) fn run(layout: &Layout) -> Result<ExitCode> {
     match layout.owner() {
@@ -29,7 +30,8 @@ fn table(layout: &Layout) -> (String, bool) {
     let mut all_up = true;
     let mut text =
         format!("{:<24} {:>8} {:<5} {:>10}  LOG\n", "COMPONENT", "PID", "STATE", "UPTIME");
-    for name in NAMES {
+    let embedded = up::store(layout) == StoreKind::Embedded;
+    for name in NAMES.into_iter().filter(|name| !(embedded && *name == SERVER_ETCD)) {
         let record = Record::load(layout, name);
         let alive = record.as_ref().is_some_and(Record::is_alive);
         all_up &= alive;

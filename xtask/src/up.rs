@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::cli::UpArgs;
+use crate::cli::{StoreKind, UpArgs};
 use crate::components::{self, Component, Ensured};
 use crate::gobuild::{self, CONTAINERD, GVISOR, KUBERNETES};
 use crate::layout::{FORWARDS, Layout, Lock, NODE_NAME, SERVER};
+use crate::proc::Record;
 use crate::progress::{self, Progress};
 use crate::{cgroups, configs, deps, down, images, kube, netns, node, pki, preflight, server};
 
@@ -27,14 +28,14 @@ pub(crate) fn run(layout: &Layout, progress: &Progress, args: UpArgs) -> Result<
     };
     clean_up_a_dead_cluster(layout, progress)?;
     prepare(layout, args)?;
-    let mut components = components::all(layout, args.release)?;
+    let mut components = components::all(layout, args.release, args.store)?;
     components.retain(|component| component.name() != SERVER);
     for component in &components {
         start(layout, progress, component)?;
     }
     if let Some(built) = &built {
         server::install(layout, built)?;
-        server::start(layout, progress, &server::component(layout, args.release)?)?;
+        server::start(layout, progress, &server::component(layout, args.release, args.store)?)?;
     }
     kube::wait(layout, &format!("node/{NODE_NAME}"), "Ready", Duration::from_secs(120))
         .with_context(|| format!("log {}", layout.show(&layout.log("kubelet"))))?;
@@ -63,6 +64,13 @@ fn prepare(layout: &Layout, args: UpArgs) -> Result<()> {
     fs::create_dir_all(layout.bin())?;
     node::claim(layout)?;
     fs::write(layout.state.join("mode"), if args.release { "release" } else { "dev" })?;
+    fs::write(layout.state.join("store"), store_name(args.store))?;
+    if args.store == StoreKind::Embedded {
+        // A cluster that had one before keeps it no longer.
+        if let Some(old) = Record::load(layout, components::SERVER_ETCD) {
+            old.stop(Duration::from_secs(20))?;
+        }
+    }
     netns::create()?;
     cgroups::create()?;
     pki::ensure(layout)?;
@@ -94,6 +102,21 @@ fn start(layout: &Layout, progress: &Progress, component: &Component) -> Result<
 /// What the cluster was started with, for commands that start single components.
 pub(crate) fn is_release(layout: &Layout) -> bool {
     fs::read_to_string(layout.state.join("mode")).is_ok_and(|mode| mode == "release")
+}
+
+/// Likewise.
+pub(crate) fn store(layout: &Layout) -> StoreKind {
+    match fs::read_to_string(layout.state.join("store")) {
+        Ok(name) if name == store_name(StoreKind::Embedded) => StoreKind::Embedded,
+        _ => StoreKind::Etcd,
+    }
+}
+
+fn store_name(store: StoreKind) -> &'static str {
+    match store {
+        StoreKind::Etcd => "etcd",
+        StoreKind::Embedded => "embedded",
+    }
 }
 
 fn print_next_steps(layout: &Layout, args: UpArgs) {
