@@ -1,0 +1,173 @@
+//! The product in one process: the kinds' registries over a real etcd, the loop, and a
+//! `FakeCluster` whose kubelet is a task here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apiserver::admission::{NamespaceState, Namespaces};
+use apiserver::auth::Permit;
+use apiserver::clock::{Clock, SystemClock, new_uid};
+use apiserver::meta::{Object, ObjectKey, Scope};
+use apiserver::registry::Store;
+use apiserver::request::{GetOptions, WriteOptions};
+use apiserver::resource::{ActionRequest, ActionResponse, Subresource};
+use apiserver::status::ApiError;
+use apiserver::storage::{EtcdKv, EtcdOptions};
+use apiserver::tasks::{OnExit, Tasks};
+use apiserver::warnings::Warnings;
+use async_trait::async_trait;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use sandbox_apiserver::cluster::fake::FakeCluster;
+use sandbox_apiserver::provision::{self, Driver, StoreSandboxes};
+use sandbox_apiserver::resources;
+use serde_json::Value;
+
+#[expect(clippy::disallowed_methods, reason = "how the test runner says where etcd is")]
+fn env(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `cargo xtask test it`"))
+}
+
+#[derive(Debug)]
+struct FakeNamespaces;
+
+#[async_trait]
+impl Namespaces for FakeNamespaces {
+    async fn state(&self, name: &str) -> Result<NamespaceState, ApiError> {
+        Ok(match name {
+            "missing" => NamespaceState::Missing,
+            "ending" => NamespaceState::Terminating,
+            _ => NamespaceState::Active,
+        })
+    }
+}
+
+pub(crate) struct Product {
+    stores: Vec<Store>,
+    pub(crate) cluster: Arc<FakeCluster>,
+    permit: Permit,
+    tasks: Tasks,
+}
+
+impl Product {
+    /// The kinds alone, under an etcd prefix of their own.
+    pub(crate) async fn new() -> Self {
+        let options = EtcdOptions::new(vec![env("TEST_ETCD_ENDPOINT")]);
+        let kv = Arc::new(EtcdKv::connect(&options).await.expect("usable options"));
+        let prefix = format!("/{}", new_uid());
+        let store = |def| {
+            let clock = Arc::new(SystemClock);
+            Store::new(Arc::new(def), kv.clone(), &prefix, clock, Some(Arc::new(FakeNamespaces)))
+        };
+        let defs = resources::defs(resources::sandbox::actions::subresources());
+        Self {
+            stores: defs.into_iter().map(store).collect(),
+            cluster: Arc::default(),
+            permit: Permit::internal("test"),
+            tasks: Tasks::new(),
+        }
+    }
+
+    /// With the loop and a kubelet that makes every Pod ready.
+    pub(crate) async fn running() -> Self {
+        let product = Self::new().await;
+        let sandboxes = product.store("sandboxes").clone();
+        let driver = Driver::new(
+            Arc::new(StoreSandboxes::new(sandboxes, product.permit.clone())),
+            product.cluster.clone(),
+            Arc::new(SystemClock),
+            provision::Config::default(),
+        );
+        driver.start(&product.tasks);
+        let cluster = product.cluster.clone();
+        product.tasks.spawn("fake-kubelet", OnExit::Ignore, async move {
+            loop {
+                cluster.deliver(usize::MAX);
+                for pod in cluster.pods() {
+                    let meta = pod.metadata;
+                    let name = meta.name.unwrap_or_default();
+                    let key = ObjectKey { namespace: meta.namespace, name };
+                    cluster.run_pod(&key, Time(SystemClock.now()));
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        product
+    }
+
+    pub(crate) fn store(&self, plural: &str) -> &Store {
+        self.stores.iter().find(|store| store.def().plural == plural).expect("a served kind")
+    }
+
+    pub(crate) async fn create_in(
+        &self,
+        namespace: &str,
+        plural: &str,
+        object: Value,
+    ) -> Result<Object, ApiError> {
+        let object = Object::from_value(object).expect("an object");
+        let scope = Scope::Namespace(namespace.into());
+        self.store(plural)
+            .create(&self.permit, &scope, object, &WriteOptions::default(), &Warnings::new())
+            .await
+    }
+
+    pub(crate) async fn create(&self, plural: &str, object: Value) -> Result<Object, ApiError> {
+        self.create_in("ns", plural, object).await
+    }
+
+    /// A read-modify-write of one Sandbox's spec.
+    pub(crate) async fn put(&self, object: Object) -> Result<Object, ApiError> {
+        let key = object.key();
+        let part = apiserver::registry::Part::Main;
+        let (options, warnings) = (WriteOptions::default(), Warnings::new());
+        self.store("sandboxes").update(&self.permit, &key, part, object, &options, &warnings).await
+    }
+
+    pub(crate) async fn sandbox(&self, name: &str) -> Result<Arc<Object>, ApiError> {
+        let key = ObjectKey::namespaced("ns", name);
+        self.store("sandboxes").get(&self.permit, &key, &GetOptions::default()).await
+    }
+
+    /// POST of an action.
+    pub(crate) async fn act(
+        &self,
+        name: &str,
+        action: &str,
+        query: &[(&str, &str)],
+    ) -> Result<ActionResponse, ApiError> {
+        let store = self.store("sandboxes");
+        let Some(Subresource::Action(def)) = store.def().subresource(action) else {
+            panic!("{action} is no action");
+        };
+        let query = query.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        def.handler
+            .call(ActionRequest {
+                permit: &self.permit,
+                key: ObjectKey::namespaced("ns", name),
+                body: None,
+                query,
+                store,
+                warnings: &Warnings::new(),
+            })
+            .await
+    }
+
+    /// Waits until the Sandbox is as `wanted` says; fails with its last state after 20 s.
+    pub(crate) async fn until(&self, name: &str, wanted: impl Fn(&Object) -> bool) -> Arc<Object> {
+        let mut last = None;
+        for _ in 0..1000 {
+            let object = self.sandbox(name).await.expect("it exists");
+            if wanted(&object) {
+                return object;
+            }
+            last = Some(object);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{name} did not get there: {last:#?}");
+    }
+}
+
+/// `status.phase`
+pub(crate) fn phase(object: &Object) -> &str {
+    object.at("status.phase").and_then(Value::as_str).unwrap_or_default()
+}
