@@ -54,7 +54,7 @@ impl Api {
         clock: Arc<dyn Clock>,
         authorizer: Arc<Authorizer>,
     ) -> Self {
-        let defs: Vec<_> = stores.iter().map(Store::def).collect();
+        let defs: Vec<_> = stores.iter().map(|store| store.def().as_ref()).collect();
         let discovery = Discovery::build(&defs);
         let openapi = OpenApi::build(&defs, title, version);
         Self { stores, discovery, openapi, clock, authorizer }

@@ -43,7 +43,7 @@ impl Render {
     /// # Errors
     /// 406 when no acceptable form exists, 400 for a bad `includeObject`.
     pub(super) fn new(
-        def: &ResourceDef,
+        def: &Arc<ResourceDef>,
         parts: &Parts,
         target: &Target,
         now: Timestamp,
@@ -62,7 +62,7 @@ impl Render {
             Transform::Table(_) => IncludeObject::parse(query.value("includeObject"))?,
             _ => IncludeObject::default(),
         };
-        Ok(Self { def: Arc::new(def.clone()), accepted, include, now })
+        Ok(Self { def: def.clone(), accepted, include, now })
     }
 
     pub(super) fn tables(&self, version: &'static str) -> Tables<'_> {

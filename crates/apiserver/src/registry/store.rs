@@ -64,7 +64,7 @@ impl Store {
         Self { inner: Arc::new(Inner { def, resource, objects, clock, namespaces }) }
     }
 
-    pub fn def(&self) -> &ResourceDef {
+    pub fn def(&self) -> &Arc<ResourceDef> {
         &self.inner.def
     }
 
