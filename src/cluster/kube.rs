@@ -54,6 +54,20 @@ impl Default for Config {
     }
 }
 
+/// What the client needs of a kind of child.
+trait ChildResource:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + fmt::Debug
+{
+}
+
+impl<K> ChildResource for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + fmt::Debug
+{
+}
+
 /// The host cluster through its API server.
 #[derive(Clone)]
 pub struct KubeCluster(Arc<Inner>);
@@ -174,10 +188,7 @@ impl KubeCluster {
 
     async fn live<K>(&self, kind: ChildKind, key: &ObjectKey) -> Result<Option<K>, ClusterError>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + fmt::Debug,
+        K: ChildResource,
     {
         let api = self.namespaced::<K>(key);
         self.call(kind, key, api.get_opt(&key.name)).await
@@ -190,11 +201,7 @@ impl KubeCluster {
         cache: &Cache<V>,
     ) -> Result<(), ClusterError>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + serde::Serialize
-            + DeserializeOwned
-            + fmt::Debug,
+        K: ChildResource + serde::Serialize,
         V: View + for<'a> From<&'a K>,
     {
         let key = ObjectKey { namespace: object.namespace(), name: object.name_any() };
@@ -216,10 +223,7 @@ impl KubeCluster {
         cache: &Cache<V>,
     ) -> Result<(), ClusterError>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + fmt::Debug,
+        K: ChildResource,
         V: View + for<'a> From<&'a K>,
     {
         let params = DeleteParams {
@@ -243,10 +247,7 @@ impl KubeCluster {
         cache: &Cache<V>,
     ) -> Result<(), ClusterError>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + fmt::Debug,
+        K: ChildResource,
         V: View + for<'a> From<&'a K>,
     {
         let params = PatchParams {
