@@ -68,3 +68,19 @@ pub(crate) fn wait(layout: &Layout, object: &str, name: &str, limit: Duration) -
     }
     Ok(())
 }
+
+/// Waits until the index of `/openapi/v3` has `path`.
+pub(crate) fn wait_documented(layout: &Layout, path: &str, limit: Duration) -> Result<()> {
+    let started = Instant::now();
+    let entry = format!("{path:?}");
+    while !run(layout, &["get", "--raw", "/openapi/v3"]).is_ok_and(|index| index.contains(&entry)) {
+        if started.elapsed() > limit {
+            bail!(
+                "kube-apiserver has not fetched the OpenAPI of {path} after {} s",
+                limit.as_secs()
+            );
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    Ok(())
+}

@@ -13,6 +13,9 @@ use crate::layout::{API_SERVICE, Layout, SERVER, SYSTEM_NAMESPACE};
 use crate::progress::Progress;
 use crate::{configs, kube, sh};
 
+/// Our group-version in the index of `/openapi/v3`.
+const OPENAPI_PATH: &str = "apis/sandbox.x-k8s.io/v1beta1";
+
 /// Builds the server; returns what cargo built.
 pub(crate) fn build(layout: &Layout, progress: &Progress, release: bool) -> Result<PathBuf> {
     let profile = if release { "release" } else { "dev" };
@@ -71,10 +74,13 @@ pub(crate) fn start(layout: &Layout, progress: &Progress, component: &Component)
     kube::apply(layout, &manifest.replace("REPLACE_WITH_CA_BUNDLE", &bundle))
 }
 
+/// Available, and in the front's OpenAPI, which it fetches on its own time: `kubectl explain` and
+/// `kubectl apply` need it.
 pub(crate) fn wait_available(layout: &Layout) -> Result<()> {
     let object = format!("apiservice/{API_SERVICE}");
     kube::wait(layout, &object, "Available", Duration::from_secs(60))
-        .with_context(|| format!("log {}", layout.show(&layout.log(SERVER))))
+        .with_context(|| format!("log {}", layout.show(&layout.log(SERVER))))?;
+    kube::wait_documented(layout, OPENAPI_PATH, Duration::from_secs(90))
 }
 
 pub(crate) fn component(layout: &Layout, sync: bool, store: StoreKind) -> Result<Component> {
