@@ -1,6 +1,7 @@
 //! [`Kv`] over etcd.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,6 +10,7 @@ use etcd_client::{
     Certificate, Client, Compare, CompareOp, ConnectOptions, Error, GetOptions, Identity, KvClient,
     TlsOptions, Txn, TxnOp, TxnOpResponse,
 };
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::etcd_error::{EtcdFailure, classify, kv_error, never_sent};
@@ -61,6 +63,8 @@ pub struct EtcdKv {
     client: Client,
     deadline: Duration,
     progress_interval: Duration,
+    /// Wakes the watches, which then ask etcd for their progress.
+    progress: Arc<watch::Sender<()>>,
 }
 
 impl fmt::Debug for EtcdKv {
@@ -100,6 +104,7 @@ impl EtcdKv {
             client,
             deadline: options.deadline,
             progress_interval: options.progress_interval,
+            progress: Arc::new(watch::Sender::new(())),
         })
     }
 
@@ -215,7 +220,10 @@ impl Kv for EtcdKv {
                 limit => (limit - items.len()).min(CALL_KEYS_MAX),
             };
             let limit = i64::try_from(wanted).expect("CALL_KEYS_MAX is small");
-            let options = GetOptions::new().with_range(end.clone()).with_limit(limit);
+            let mut options = GetOptions::new().with_range(end.clone()).with_limit(limit);
+            if page.keys_only {
+                options = options.with_keys_only();
+            }
             let range = self.range(&start, options, at).await?;
             let revision = *at.get_or_insert(range.revision);
             let count = *total.get_or_insert(range.count);
@@ -293,7 +301,7 @@ impl Kv for EtcdKv {
         loop {
             attempts += 1;
             let (deadline, progress) = (self.deadline, self.progress_interval);
-            let clients = (client.clone(), self.client.kv_client());
+            let clients = (client.clone(), self.client.kv_client(), self.progress.subscribe());
             match etcd_watch::start(clients, prefix, from, deadline, progress).await {
                 Err(KvError::Unavailable { .. }) if attempts < WATCH_ATTEMPTS_MAX => {
                     sleep(ATTEMPT_PAUSE).await;
@@ -301,6 +309,11 @@ impl Kv for EtcdKv {
                 done => return done,
             }
         }
+    }
+
+    async fn request_progress(&self) -> Result<(), KvError> {
+        self.progress.send_replace(());
+        Ok(())
     }
 
     async fn compact(&self, revision: Revision) -> Result<(), KvError> {

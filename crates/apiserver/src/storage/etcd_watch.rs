@@ -7,6 +7,7 @@ use etcd_client::{
     EventType, KvClient, ResponseHeader, WatchClient, WatchOptions, WatchResponse, WatchStream,
 };
 use futures::stream;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::etcd::{HEALTH_KEY, prefix_end};
@@ -22,7 +23,7 @@ const SILENT_ROUNDS_MAX: u32 = 6;
 /// [`KvError::Compacted`] when `from` is gone, [`KvError::Unavailable`] when etcd has not
 /// confirmed within `deadline`.
 pub(super) async fn start(
-    (mut client, kv): (WatchClient, KvClient),
+    (mut client, kv, asked): (WatchClient, KvClient, watch::Receiver<()>),
     prefix: &str,
     from: Revision,
     deadline: Duration,
@@ -50,6 +51,7 @@ pub(super) async fn start(
         next: from,
         in_future: from > current,
         kv,
+        asked,
         deadline,
         progress_interval,
         silent_rounds: 0,
@@ -74,6 +76,8 @@ struct Watch {
     /// progress until it does (mvcc's progressIfSync), so a read must tell whether etcd is there.
     in_future: bool,
     kv: KvClient,
+    /// Somebody wants to know how far this watch is.
+    asked: watch::Receiver<()>,
     deadline: Duration,
     progress_interval: Duration,
     silent_rounds: u32,
@@ -83,7 +87,15 @@ struct Watch {
 impl Watch {
     async fn batch(&mut self) -> Result<KvBatch, KvError> {
         loop {
-            let message = match timeout(self.progress_interval, self.stream.message()).await {
+            let next = tokio::select! {
+                biased;
+                next = timeout(self.progress_interval, self.stream.message()) => next,
+                Ok(()) = self.asked.changed() => {
+                    self.stream.request_progress().await.map_err(|error| kv_error(&error))?;
+                    continue;
+                }
+            };
+            let message = match next {
                 Ok(message) => message.map_err(|error| kv_error(&error))?.ok_or_else(ended)?,
                 Err(_) if self.in_future => {
                     self.in_future = self.revision().await? < self.next;

@@ -116,7 +116,8 @@ impl ResourceStore {
         let mut fetch = options.limit;
         let mut items = Vec::new();
         loop {
-            let page = Page { start: plan.start.clone(), limit: fetch, at: plan.at };
+            let page =
+                Page { start: plan.start.clone(), limit: fetch, at: plan.at, ..Page::default() };
             let listed: Listed =
                 self.kv.list(&plan.prefix, page).await.map_err(|error| list_error(error, &plan))?;
             check_least(plan.least, listed.revision)?;

@@ -58,6 +58,8 @@ pub struct Page {
     pub limit: usize,
     /// Read as of this revision; `None` = now (linearizable).
     pub at: Option<Revision>,
+    /// Leave the values empty: for who compares keys and revisions alone.
+    pub keys_only: bool,
 }
 
 /// Answer of [`Kv::list`]: items and revision come from one read.
@@ -160,6 +162,11 @@ pub trait Kv: Send + Sync + fmt::Debug {
     /// Every change under `prefix` with a revision of at least `from`, in order, none missing.
     /// [`KvError::Compacted`] (now or as the stream's end) when that can't be kept.
     async fn watch(&self, prefix: &str, from: Revision) -> Result<KvWatch, KvError>;
+
+    /// Asks the open watches to tell how far they have come: each of them that has caught up soon
+    /// yields a batch (perhaps without events) that reaches at least the revision the store had
+    /// when this was called. Says nothing about watches that are still catching up.
+    async fn request_progress(&self) -> Result<(), KvError>;
 
     /// Forgets history before `revision`.
     async fn compact(&self, revision: Revision) -> Result<(), KvError>;

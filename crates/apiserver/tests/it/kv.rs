@@ -50,7 +50,7 @@ async fn lists_pages_in_order_at_one_revision() {
     assert_eq!(first.count, 3);
     put(bench.kv.as_ref(), &format!("{prefix}d"), "later").await;
     let start = Some(format!("{}\0", first.items[1].key));
-    let page = Page { start, limit: 0, at: Some(first.revision) };
+    let page = Page { start, at: Some(first.revision), ..Page::default() };
     let rest = bench.kv.list(&prefix, page).await.unwrap();
     let keys: Vec<_> = first.items.iter().chain(&rest.items).map(|kv| kv.key.clone()).collect();
     assert_eq!(keys, ["a", "b", "c"].map(|name| format!("{prefix}{name}")));

@@ -90,7 +90,7 @@ pub async fn list_pages_with_limit_and_start(f: &Fixture) {
     }
     let (mut seen, mut start, mut counts) = (Vec::new(), None, Vec::new());
     loop {
-        let page = Page { start, limit: 2, at: None };
+        let page = Page { start, limit: 2, ..Page::default() };
         let listed = f.kv.list(&f.all(), page).await.unwrap();
         assert!(listed.items.len() <= 2);
         counts.push(listed.count);
@@ -114,7 +114,7 @@ pub async fn list_pages_at_one_revision_while_writes_go_on(f: &Fixture) {
     f.put("bb", "new").await;
     f.put("c", "new").await;
     f.delete("d").await;
-    let page = Page { start: Some(f.key("b\0")), limit: 0, at: Some(first.revision) };
+    let page = Page { start: Some(f.key("b\0")), at: Some(first.revision), ..Page::default() };
     let rest = f.kv.list(&f.all(), page).await.unwrap();
     let items: Vec<_> = rest.items.iter().map(|kv| (kv.key.as_str(), kv.value.as_ref())).collect();
     assert_eq!(items, [(f.key("c").as_str(), &b"old"[..]), (f.key("d").as_str(), &b"old"[..])]);
@@ -150,7 +150,7 @@ pub async fn list_start_may_lie_between_keys(f: &Fixture) {
 
 pub async fn list_start_at_the_end_is_empty(f: &Fixture) {
     f.put("a", "1").await;
-    let page = Page { start: Some(f.key("b")), limit: 5, at: None };
+    let page = Page { start: Some(f.key("b")), limit: 5, ..Page::default() };
     let listed = f.kv.list(&f.all(), page).await.unwrap();
     assert_eq!((listed.items.len(), listed.count), (0, 0));
 }

@@ -195,6 +195,11 @@ impl Kv for EmbeddedKv {
         watch::start(shared, prefix, from, compacted, interval, limit)
     }
 
+    async fn request_progress(&self) -> Result<(), KvError> {
+        self.shared.hub.request_progress();
+        Ok(())
+    }
+
     async fn compact(&self, revision: Revision) -> Result<(), KvError> {
         let (answer, receiver) = oneshot::channel();
         self.submit(Job::Compact { revision, answer }, receiver).await

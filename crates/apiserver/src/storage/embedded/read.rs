@@ -43,10 +43,13 @@ impl Snapshot {
         let past = self.past(page.at)?;
         let start = page.start.as_deref().map_or(prefix, |start| start.max(prefix));
         let limit = if page.limit == 0 { usize::MAX } else { page.limit };
-        let (items, count) = match past {
+        let (mut items, count) = match past {
             Some(at) => self.list_past(prefix, start, limit, at)?,
             None => self.list_current(prefix, start, limit)?,
         };
+        if page.keys_only {
+            items.iter_mut().for_each(|kv| kv.value = Bytes::new());
+        }
         let revision = page.at.filter(|at| *at > 0).unwrap_or(self.revision);
         Ok(Listed { items, revision, count })
     }

@@ -11,14 +11,19 @@ use std::time::Duration;
 
 use futures::stream;
 use tokio::sync::mpsc::{self, error::TrySendError};
-use tokio::time::timeout;
+use tokio::sync::watch;
+use tokio::time::sleep;
 
 use super::super::{KvBatch, KvError, KvWatch, Revision};
 use super::{Shared, blocking};
 
 /// Where the writer and the watches meet.
 #[derive(Debug)]
-pub(super) struct Hub(Mutex<State>);
+pub(super) struct Hub {
+    state: Mutex<State>,
+    /// Wakes the watches, which then tell how far they have come.
+    asked: watch::Sender<()>,
+}
 
 #[derive(Debug)]
 struct State {
@@ -40,12 +45,13 @@ struct Listener {
 impl Hub {
     pub(super) fn new(published: Revision) -> Self {
         let watches = Vec::new();
-        Self(Mutex::new(State { published, watches, failure: None, closed: false }))
+        let state = State { published, watches, failure: None, closed: false };
+        Self { state: Mutex::new(state), asked: watch::Sender::new(()) }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         // No step leaves the state half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends a committed revision to the watches. Whoever can't take it loses its place.
@@ -70,6 +76,10 @@ impl Hub {
                 Err(TrySendError::Full(_) | TrySendError::Closed(_)) => false,
             }
         });
+    }
+
+    pub(super) fn request_progress(&self) {
+        self.asked.send_replace(());
     }
 
     pub(super) fn published(&self) -> Revision {
@@ -125,6 +135,7 @@ struct Watch {
     /// `None` = still far behind.
     live: Option<mpsc::Receiver<KvBatch>>,
     progress_interval: Duration,
+    asked: watch::Receiver<()>,
     batches_max: usize,
     done: bool,
 }
@@ -143,6 +154,7 @@ pub(super) fn start(
     if from < compacted {
         return Err(KvError::Compacted { asked: from, compacted });
     }
+    let asked = shared.hub.asked.subscribe();
     let mut watch = Watch {
         shared,
         prefix: prefix.to_owned(),
@@ -152,6 +164,7 @@ pub(super) fn start(
         pending: VecDeque::new(),
         live: None,
         progress_interval,
+        asked,
         batches_max,
         done: false,
     };
@@ -183,10 +196,14 @@ impl Watch {
                 self.join()?;
                 continue;
             };
-            match timeout(self.progress_interval, live.recv()).await {
-                Ok(Some(batch)) => return Ok(self.delivered(batch)),
-                Ok(None) => return Err(self.lost()),
-                Err(_) => {}
+            tokio::select! {
+                biased;
+                news = live.recv() => match news {
+                    Some(batch) => return Ok(self.delivered(batch)),
+                    None => return Err(self.lost()),
+                },
+                Ok(()) = self.asked.changed() => {}
+                () = sleep(self.progress_interval) => {}
             }
             // In this order: what was published before is in the buffer.
             let published = self.shared.hub.published();
