@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use apiserver::auth::Permit;
 use apiserver::meta::{Object, ObjectKey, Scope};
-use apiserver::registry::{Part, Store, WatchEvent};
+use apiserver::registry::{EventKind, Part, Store, WatchEvent};
 use apiserver::request::{
     DeleteOptions, GetOptions, ListOptions, Preconditions, WatchOptions, WriteOptions,
 };
@@ -53,7 +53,8 @@ impl Sandboxes for StoreSandboxes {
 
     async fn list(&self) -> Result<Snapshot, ApiError> {
         let list = self.store.list(&self.permit, &Scope::All, &ListOptions::default()).await?;
-        Ok(Snapshot { items: list.items, revision: list.resource_version })
+        let items = list.items.iter().map(|item| item.object().map(Arc::new));
+        Ok(Snapshot { items: items.collect::<Result<_, _>>()?, revision: list.resource_version })
     }
 
     async fn watch(&self, revision: i64) -> Result<BoxStream<'static, Notice>, ApiError> {
@@ -98,8 +99,11 @@ impl Sandboxes for StoreSandboxes {
 
 fn notice(event: WatchEvent) -> Option<Notice> {
     match event {
-        WatchEvent::Added(object) | WatchEvent::Modified(object) => Some(Notice::Changed(object)),
-        WatchEvent::Deleted(object) => Some(Notice::Gone(object.key())),
+        WatchEvent::Change(EventKind::Deleted, shared) => Some(Notice::Gone(shared.item().key())),
+        WatchEvent::Change(_, shared) => Some(match shared.item().object() {
+            Ok(object) => Notice::Changed(Arc::new(object)),
+            Err(_) => Notice::Lost,
+        }),
         WatchEvent::Bookmark { .. } => None,
         WatchEvent::Error(_) => Some(Notice::Lost),
     }

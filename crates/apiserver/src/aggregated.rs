@@ -27,7 +27,7 @@ use crate::server::{
     Health, HealthCheck, LifecycleConfig, Limits, ListenerConfig, Metrics, Outcome, Probe, Routed,
     Server, ServerConfig, Serving, Tls, TlsConfig, signal,
 };
-use crate::storage::{EmbeddedKv, EmbeddedOptions, EtcdKv, EtcdOptions, Kv, compact};
+use crate::storage::{CacheOptions, EmbeddedKv, EmbeddedOptions, EtcdKv, EtcdOptions, Kv, compact};
 use crate::tasks::{OnExit, Tasks};
 
 /// How often the certificate's files are looked at.
@@ -157,7 +157,8 @@ impl Host {
     pub fn store(&self, def: ResourceDef) -> Store {
         let (prefix, clock) = (&self.config.store_prefix, self.clock.clone());
         let namespaces = self.namespaces.clone();
-        Store::new(Arc::new(def), self.kv.clone(), prefix, clock, Some(namespaces))
+        let cache = (CacheOptions::default(), &self.tasks);
+        Store::cached(Arc::new(def), self.kv.clone(), prefix, clock, Some(namespaces), cache)
     }
 
     /// Serves `stores` until SIGTERM, SIGINT or the end of a critical task, then drains.

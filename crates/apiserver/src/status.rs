@@ -32,6 +32,8 @@ pub enum Reason {
     InternalError,
     Expired,
     ServiceUnavailable,
+    /// Stored objects can't be decoded.
+    StoreReadError,
     /// A reason of the product's own (for example `PoolExhausted`) with its HTTP code.
     Other(&'static str, u16),
 }
@@ -51,7 +53,7 @@ impl Reason {
             Self::UnsupportedMediaType => 415,
             Self::Invalid => 422,
             Self::TooManyRequests => 429,
-            Self::Unknown | Self::InternalError | Self::ServerTimeout => 500,
+            Self::Unknown | Self::InternalError | Self::ServerTimeout | Self::StoreReadError => 500,
             Self::ServiceUnavailable => 503,
             Self::Timeout => 504,
             Self::Other(_, code) => *code,
@@ -61,6 +63,7 @@ impl Reason {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Unknown => "",
+            Self::StoreReadError => "StorageReadError",
             Self::Unauthorized => "Unauthorized",
             Self::Forbidden => "Forbidden",
             Self::NotFound => "NotFound",

@@ -51,6 +51,15 @@ pub struct Accepted {
     pub pretty: bool,
 }
 
+impl Accepted {
+    /// Whether the stored text will do as it is.
+    pub fn is_plain_json(&self) -> bool {
+        let as_it_is =
+            matches!(self.transform, Transform::None | Transform::PartialObjectMetadataList(_));
+        self.media == MediaType::Json && !self.pretty && as_it_is
+    }
+}
+
 impl Default for Accepted {
     fn default() -> Self {
         Self { media: MediaType::Json, transform: Transform::None, pretty: false }

@@ -6,6 +6,7 @@
 
 mod connect;
 mod decode;
+mod list;
 mod operate;
 mod reply;
 mod route;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::scale;
 use crate::auth::Permit;
 use crate::meta::Object;
-use crate::registry::{DeleteOutcome, ObjectList, Part, Store, WatchStream};
+use crate::registry::{DeleteOutcome, Item, ObjectList, Part, Store, WatchStream};
 use crate::request::Operation;
 use crate::resource::{ActionRequest, Subresource};
 use crate::status::ApiError;
@@ -16,6 +16,7 @@ use crate::warnings::Warnings;
 /// What an operation answers, not yet in a wire form.
 pub(super) enum Answer {
     Object(u16, Arc<Object>),
+    Item(Arc<Item>),
     List(ObjectList),
     Watch(WatchStream),
     /// A `metav1.Status` of success.
@@ -34,10 +35,10 @@ pub(super) async fn run(
     let ok = |object| Answer::Object(200, Arc::new(object));
     match operation {
         Operation::Get { key, subresource, options } => {
-            let object = store.get(&permit, &key, &options).await?;
+            let item = store.get_item(&permit, &key, &options).await?;
             match scale_of(&store, subresource.as_deref()) {
-                Some(paths) => Ok(Answer::Foreign(200, scale::scale(&object, paths))),
-                None => Ok(Answer::Object(200, object)),
+                Some(paths) => Ok(Answer::Foreign(200, scale::scale(&item.object()?, paths))),
+                None => Ok(Answer::Item(item)),
             }
         }
         Operation::List { scope, options } => {

@@ -6,21 +6,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use http::request::Parts;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::decode::header_text;
 use super::operate::Answer;
 use super::route::Target;
-use super::watch;
+use super::{list, watch};
 use crate::codec::encode::encode;
 use crate::codec::negotiate::wants_pretty;
 use crate::codec::partial::partial;
 use crate::codec::table::{IncludeObject, Tables};
 use crate::codec::{Accepted, Allow, Transform, negotiate};
 use crate::meta::Object;
-use crate::registry::ObjectList;
 use crate::request::query::Query;
 use crate::resource::ResourceDef;
 use crate::server::{Body, response};
@@ -28,7 +27,7 @@ use crate::status::ApiError;
 
 /// Answers above this many bytes are compressed for clients that accept gzip
 /// (`[apiserver] pkg/endpoints/handlers/responsewriters`).
-const GZIP_BYTES_MIN: usize = 128 * 1024;
+pub(super) const GZIP_BYTES_MIN: usize = 128 * 1024;
 
 /// How one request wants its answer.
 #[derive(Debug, Clone)]
@@ -73,7 +72,9 @@ impl Render {
         let (code, bytes) = match answer {
             Answer::Watch(stream) => return Ok(watch::respond(stream, self)),
             Answer::Object(code, object) => (code, self.object(&object)?),
-            Answer::List(list) => (200, self.list(&list)?),
+            Answer::Item(item) if self.accepted.is_plain_json() => (200, line(&item.json()?)),
+            Answer::Item(item) => (200, self.object(&item.object()?)?),
+            Answer::List(list) => return list::respond(list, &self, takes_gzip(parts)),
             Answer::Status(status) => (200, self.encode(&status)?),
             Answer::Foreign(code, object) => (code, self.encode(&object)?),
         };
@@ -81,7 +82,7 @@ impl Render {
         Ok(document(parts, code, headers, bytes))
     }
 
-    fn encode<T: serde::Serialize>(&self, value: &T) -> Result<Bytes, ApiError> {
+    pub(super) fn encode<T: serde::Serialize>(&self, value: &T) -> Result<Bytes, ApiError> {
         encode(value, self.accepted.media, self.accepted.pretty)
     }
 
@@ -96,51 +97,6 @@ impl Render {
             }
         }
     }
-
-    fn list(&self, list: &ObjectList) -> Result<Bytes, ApiError> {
-        let mut metadata = json!({ "resourceVersion": list.resource_version.to_string() });
-        if !list.continue_token.is_empty() {
-            metadata["continue"] = list.continue_token.clone().into();
-        }
-        if let Some(remaining) = list.remaining_item_count {
-            metadata["remainingItemCount"] = remaining.into();
-        }
-        match self.accepted.transform {
-            Transform::Table(version) => {
-                let tables = self.tables(version);
-                let rows = list.items.iter().map(|item| tables.row(item)).collect();
-                self.encode(&tables.table(metadata, rows, true))
-            }
-            Transform::PartialObjectMetadataList(version) => {
-                let items: Vec<Value> =
-                    list.items.iter().map(|item| partial(item, version)).collect();
-                self.encode(&json!({
-                    "kind": "PartialObjectMetadataList",
-                    "apiVersion": format!("meta.k8s.io/{version}"),
-                    "metadata": metadata,
-                    "items": items,
-                }))
-            }
-            Transform::None | Transform::PartialObjectMetadata(_) => {
-                let items: Vec<&Object> = list.items.iter().map(AsRef::as_ref).collect();
-                self.encode(&PlainList {
-                    kind: self.def.list_kind(),
-                    api_version: self.def.gvk.api_version(),
-                    metadata,
-                    items,
-                })
-            }
-        }
-    }
-}
-
-#[derive(serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-struct PlainList<'a> {
-    kind: String,
-    api_version: String,
-    metadata: Value,
-    items: Vec<&'a Object>,
 }
 
 /// A complete answer, compressed when it is large and the client takes gzip.
@@ -150,8 +106,7 @@ pub(super) fn document(
     headers: Vec<(header::HeaderName, String)>,
     body: Bytes,
 ) -> Response<Body> {
-    let gzip = body.len() > GZIP_BYTES_MIN
-        && header_text(parts, header::ACCEPT_ENCODING).is_some_and(|t| t.contains("gzip"));
+    let gzip = body.len() > GZIP_BYTES_MIN && takes_gzip(parts);
     let compressed = if gzip { compress(&body) } else { None };
     let gzipped = compressed.is_some();
     let mut answer = Response::new(response::full(compressed.unwrap_or(body)));
@@ -162,10 +117,22 @@ pub(super) fn document(
         }
     }
     if gzipped {
-        answer.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        answer.headers_mut().append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+        mark_gzip(answer.headers_mut());
     }
     answer
+}
+
+pub(super) fn mark_gzip(headers: &mut HeaderMap) {
+    headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+}
+
+fn takes_gzip(parts: &Parts) -> bool {
+    header_text(parts, header::ACCEPT_ENCODING).is_some_and(|text| text.contains("gzip"))
+}
+
+fn line(text: &[u8]) -> Bytes {
+    [text, b"\n"].concat().into()
 }
 
 fn compress(body: &[u8]) -> Option<Bytes> {

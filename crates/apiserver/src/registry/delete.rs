@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::metadata::{FOREGROUND_FINALIZER, ORPHAN_FINALIZER};
-use super::{ObjectList, Store};
+use super::{Item, ObjectList, Store};
 use crate::auth::Permit;
 use crate::clock::format_time;
 use crate::meta::{Object, ObjectKey, Scope};
@@ -78,7 +78,7 @@ impl Store {
             let (store, permit, options) = (self.clone(), permit.clone(), options.clone());
             async move { store.delete_listed(&permit, item, options).await }
         });
-        let deleted: Vec<Option<Arc<Object>>> =
+        let deleted: Vec<Option<Arc<Item>>> =
             stream::iter(deletions).buffered(PARALLEL_DELETES).try_collect().await?;
         listed.items = deleted.into_iter().flatten().collect();
         Ok(listed)
@@ -87,11 +87,13 @@ impl Store {
     async fn delete_listed(
         &self,
         permit: &Permit,
-        item: Arc<Object>,
+        item: Arc<Item>,
         mut options: DeleteOptions,
-    ) -> Result<Option<Arc<Object>>, ApiError> {
+    ) -> Result<Option<Arc<Item>>, ApiError> {
         let own_precondition = options.preconditions.uid.is_none();
-        options.preconditions.uid.get_or_insert_with(|| item.uid().to_owned());
+        if own_precondition {
+            options.preconditions.uid = Some(item.object()?.uid().to_owned());
+        }
         match self.delete(permit, &item.key(), &options).await {
             Ok(_) => Ok(Some(item)),
             Err(error) if error.is_not_found() => Ok(None),

@@ -11,4 +11,4 @@ mod update;
 pub use self::delete::DeleteOutcome;
 pub use self::store::{Part, Store};
 pub use self::strategy::{Strategy, Validation};
-pub use crate::storage::{ObjectList, WatchEvent, WatchStream};
+pub use crate::storage::{EventKind, Item, ObjectList, WatchEvent, WatchStream};

@@ -11,7 +11,10 @@ use crate::meta::{GroupResource, Object, ObjectKey, Scope};
 use crate::request::{GetOptions, ListOptions, Preconditions, WatchOptions};
 use crate::resource::ResourceDef;
 use crate::status::ApiError;
-use crate::storage::{Kv, ObjectList, ResourceStore, WatchStream};
+use crate::storage::{
+    CacheOptions, Cacher, Item, Kv, ObjectList, Objects, ResourceStore, WatchStream,
+};
+use crate::tasks::Tasks;
 use crate::warnings::Warnings;
 
 use super::{Validation, metadata};
@@ -28,7 +31,7 @@ pub struct Store {
 pub(super) struct Inner {
     pub(super) def: Arc<ResourceDef>,
     pub(super) resource: GroupResource,
-    pub(super) objects: ResourceStore,
+    pub(super) objects: Objects,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) namespaces: Option<Arc<dyn Namespaces>>,
 }
@@ -58,10 +61,36 @@ impl Store {
         clock: Arc<dyn Clock>,
         namespaces: Option<Arc<dyn Namespaces>>,
     ) -> Self {
+        Self::over(Objects::direct(objects_of(&def, kv, prefix)), def, clock, namespaces)
+    }
+
+    /// As [`Store::new`], with lists and watches from a cache that follows `kv` until `tasks` stop.
+    pub fn cached(
+        def: Arc<ResourceDef>,
+        kv: Arc<dyn Kv>,
+        prefix: &str,
+        clock: Arc<dyn Clock>,
+        namespaces: Option<Arc<dyn Namespaces>>,
+        (options, tasks): (CacheOptions, &Tasks),
+    ) -> Self {
+        let store = objects_of(&def, kv, prefix);
+        let cache = Cacher::start(store.clone(), options, tasks);
+        Self::over(Objects::cached(store, cache), def, clock, namespaces)
+    }
+
+    fn over(
+        objects: Objects,
+        def: Arc<ResourceDef>,
+        clock: Arc<dyn Clock>,
+        namespaces: Option<Arc<dyn Namespaces>>,
+    ) -> Self {
         let resource = def.group_resource();
-        let objects =
-            ResourceStore::new(kv, prefix, def.gvk.clone(), resource.clone(), def.namespaced);
         Self { inner: Arc::new(Inner { def, resource, objects, clock, namespaces }) }
+    }
+
+    /// The cache, if this store has one.
+    pub fn cache(&self) -> Option<&Cacher> {
+        self.inner.objects.cache()
     }
 
     pub fn def(&self) -> &Arc<ResourceDef> {
@@ -69,18 +98,31 @@ impl Store {
     }
 
     /// # Errors
-    /// As [`ResourceStore::get`].
+    /// As [`Store::get_item`].
     pub async fn get(
+        &self,
+        permit: &Permit,
+        key: &ObjectKey,
+        options: &GetOptions,
+    ) -> Result<Arc<Object>, ApiError> {
+        self.get_item(permit, key, options).await?.object().map(Arc::new)
+    }
+
+    /// The object in its wire form.
+    ///
+    /// # Errors
+    /// 404; 504 when the asked resource version is in the future.
+    pub async fn get_item(
         &self,
         _permit: &Permit,
         key: &ObjectKey,
         options: &GetOptions,
-    ) -> Result<Arc<Object>, ApiError> {
-        self.inner.objects.get(key, &options.resource_version).await.map(Arc::new)
+    ) -> Result<Arc<Item>, ApiError> {
+        self.inner.objects.get(key, &options.resource_version).await
     }
 
     /// # Errors
-    /// 400 for a field that can't be selected by; else as [`ResourceStore::list`].
+    /// 400 for a field that can't be selected by; else as [`Cacher::list`].
     pub async fn list(
         &self,
         _permit: &Permit,
@@ -92,7 +134,7 @@ impl Store {
     }
 
     /// # Errors
-    /// 400 for a field that can't be selected by; else as [`ResourceStore::watch`].
+    /// 400 for a field that can't be selected by; else as [`Cacher::watch`].
     pub async fn watch(
         &self,
         _permit: &Permit,
@@ -102,6 +144,11 @@ impl Store {
         options.field_selector.validate(self.inner.def.selectable_fields)?;
         self.inner.objects.watch(scope, options).await
     }
+}
+
+fn objects_of(def: &ResourceDef, kv: Arc<dyn Kv>, prefix: &str) -> ResourceStore {
+    let resource = def.group_resource();
+    ResourceStore::new(kv, prefix, def.gvk.clone(), resource, def.namespaced, def.selectable_fields)
 }
 
 impl Inner {

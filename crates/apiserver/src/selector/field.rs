@@ -69,12 +69,22 @@ impl FieldSelector {
         })
     }
 
-    /// The name that a `metadata.name=x` term asks for.
-    pub fn exact_name(&self) -> Option<&str> {
+    /// [`FieldSelector::matches`] for fields that are not in an object; absent ones are empty.
+    pub fn matches_by<'a>(&self, field: impl Fn(&str) -> &'a str) -> bool {
+        self.terms.iter().all(|term| (field(&term.field) == term.value) != term.negated)
+    }
+
+    /// The value, if it is not empty, that a `field=value` term asks for.
+    pub fn exact(&self, field: &str) -> Option<&str> {
         self.terms
             .iter()
-            .find(|term| term.field == "metadata.name" && !term.negated && !term.value.is_empty())
+            .find(|term| term.field == field && !term.negated && !term.value.is_empty())
             .map(|term| term.value.as_str())
+    }
+
+    /// The name that a `metadata.name=x` term asks for.
+    pub fn exact_name(&self) -> Option<&str> {
+        self.exact("metadata.name")
     }
 
     /// Whether it matches everything.

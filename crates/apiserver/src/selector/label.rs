@@ -51,9 +51,12 @@ impl LabelSelector {
 
     /// Whether every requirement holds.
     pub fn matches(&self, object: &Object) -> bool {
-        self.requirements
-            .iter()
-            .all(|requirement| requirement.matches(object.label(&requirement.key)))
+        self.matches_by(|key| object.label(key))
+    }
+
+    /// [`LabelSelector::matches`] for labels that are not in an object.
+    pub fn matches_by<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
+        self.requirements.iter().all(|requirement| requirement.matches(label(&requirement.key)))
     }
 
     /// Whether it matches everything.

@@ -39,6 +39,11 @@ impl KeySpace {
         self.scope(scope, false)
     }
 
+    /// The prefix of all objects of the kind, with its slash.
+    pub fn root(&self) -> &str {
+        &self.root
+    }
+
     /// Whether `scope` holds at most one object of a given name.
     pub fn names_are_unique_in(&self, scope: &Scope) -> bool {
         !self.namespaced || scope.namespace().is_some()

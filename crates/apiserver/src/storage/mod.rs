@@ -1,6 +1,7 @@
 //! The store behind the registry: [`Kv`], the small trait that an etcd or an embedded store
 //! implements, and [`ResourceStore`], objects of one kind over it.
 
+mod cache;
 pub mod compact;
 #[cfg(feature = "test-util")]
 pub mod conformance;
@@ -10,8 +11,10 @@ mod error;
 mod etcd;
 mod etcd_error;
 mod etcd_watch;
+mod item;
 mod key;
 mod list;
+mod objects;
 mod resource_store;
 mod watch;
 
@@ -21,13 +24,18 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
+#[cfg(feature = "test-util")]
+pub use self::cache::Planted;
+pub use self::cache::{CacheOptions, CacheStats, Cacher};
 pub use self::continue_token::ContinueToken;
 pub use self::embedded::{EmbeddedKv, EmbeddedOptions, OpenError};
 pub use self::etcd::{EtcdKv, EtcdOptions, EtcdTls};
+pub use self::item::{EventKind, FRAME_END, Item};
 pub use self::key::KeySpace;
 pub use self::list::ObjectList;
+pub use self::objects::Objects;
 pub use self::resource_store::{Change, ResourceStore, Updated};
-pub use self::watch::{WatchEvent, WatchStream};
+pub use self::watch::{FormId, SharedItem, WatchEvent, WatchStream};
 
 /// The store's logical clock: one counter over all keys; etcd's revision. Never 0 for a write.
 pub type Revision = i64;

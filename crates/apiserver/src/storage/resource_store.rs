@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::error::{parse_revision, read_error, write_error};
-use super::{Expect, KeySpace, Kv, Outcome, Revision, Write};
+use super::error::{parse_revision, read_error, unreadable, write_error};
+use super::item::ItemKind;
+use super::{EventKind, Expect, Item, KeySpace, KeyValue, Kv, Outcome, Revision, Write};
 use crate::meta::{GroupResource, Gvk, Object, ObjectKey};
 use crate::status::{ApiError, Reason};
 
@@ -15,7 +16,7 @@ use crate::status::{ApiError, Reason};
 pub struct ResourceStore {
     pub(super) kv: Arc<dyn Kv>,
     pub(super) keys: Arc<KeySpace>,
-    pub(super) gvk: Arc<Gvk>,
+    pub(super) kind: Arc<ItemKind>,
     pub(super) resource: Arc<GroupResource>,
 }
 
@@ -37,30 +38,48 @@ pub enum Updated {
     Deleted(Object),
 }
 
+/// The object that an update begins with.
+enum Current {
+    Read(Object),
+    /// From a cache.
+    Suggested(Object),
+    Absent,
+}
+
+/// What an update is to write, and what is answered then.
+enum Wanted {
+    Nothing,
+    Put(Object, Write),
+    Delete(Object, Write),
+}
+
 /// Lost races after which an update gives up.
 const ATTEMPTS_MAX: u32 = 100;
 
 impl ResourceStore {
+    /// `fields`: paths that field selectors may name besides name and namespace.
     pub fn new(
         kv: Arc<dyn Kv>,
         prefix: &str,
         gvk: Gvk,
         resource: GroupResource,
         namespaced: bool,
+        fields: &'static [&'static str],
     ) -> Self {
-        Self {
-            kv,
-            keys: Arc::new(KeySpace::new(prefix, &resource, namespaced)),
-            gvk: Arc::new(gvk),
-            resource: Arc::new(resource),
-        }
+        let keys = KeySpace::new(prefix, &resource, namespaced);
+        let kind = ItemKind::new(gvk, keys.root().to_owned(), fields);
+        Self { kv, keys: Arc::new(keys), kind: Arc::new(kind), resource: Arc::new(resource) }
     }
 
     /// The current object, not older than `resource_version` (as on the wire).
     ///
     /// # Errors
     /// 404; 504 when `resource_version` is in the future; 500 when the value can't be decoded.
-    pub async fn get(&self, key: &ObjectKey, resource_version: &str) -> Result<Object, ApiError> {
+    pub async fn get(
+        &self,
+        key: &ObjectKey,
+        resource_version: &str,
+    ) -> Result<Arc<Item>, ApiError> {
         let least = parse_revision(resource_version, &self.resource)?.unwrap_or_default();
         let path = self.keys.object(key)?;
         let got = self.kv.get(&path, None).await.map_err(read_error)?;
@@ -68,7 +87,7 @@ impl ResourceStore {
             return Err(ApiError::too_large_resource_version(least, got.revision));
         }
         let kv = got.kv.ok_or_else(|| ApiError::not_found(&self.resource, &key.name))?;
-        self.decode(&kv.key, &kv.value, kv.mod_revision)
+        Ok(self.item(&kv))
     }
 
     /// Stores a new object.
@@ -96,7 +115,7 @@ impl ResourceStore {
         let Some(kv) = existing else {
             if dry_run {
                 let mut object = object.clone();
-                object.set_gvk(&self.gvk);
+                object.set_gvk(&self.kind.gvk);
                 return Ok(object);
             }
             // Deleted between compare and answer can't be: both are one transaction.
@@ -114,7 +133,8 @@ impl ResourceStore {
         Err(error)
     }
 
-    /// Reads, lets `change` decide, writes if nobody was faster; else begins again.
+    /// Lets `change` decide what becomes of the object, writes if nobody was faster; else begins
+    /// again. A `suggestion` of what is stored saves the read; it may be out of date.
     ///
     /// # Errors
     /// 404, and whatever `change` answers.
@@ -122,37 +142,47 @@ impl ResourceStore {
         &self,
         key: &ObjectKey,
         dry_run: bool,
+        suggestion: Option<Arc<Item>>,
         mut change: F,
     ) -> Result<Updated, ApiError>
     where
         F: FnMut(&Object) -> Result<Change, ApiError> + Send,
     {
         let path = self.keys.object(key)?;
-        let mut current = self.kv.get(&path, None).await.map_err(read_error)?.kv;
+        // A dry run has no write that would find out.
+        let suggestion = suggestion.filter(|_| !dry_run).and_then(|item| item.object().ok());
+        let mut current = match suggestion {
+            Some(object) => Current::Suggested(object),
+            None => self.read(&path).await?,
+        };
         for _ in 0..ATTEMPTS_MAX {
-            let kv =
-                current.take().ok_or_else(|| ApiError::not_found(&self.resource, &key.name))?;
-            let old = self.decode(&kv.key, &kv.value, kv.mod_revision)?;
-            let (object, write, deleted) = match change(&old)? {
-                Change::Keep => return Ok(Updated::Stored(old)),
-                Change::Put(object) => {
-                    let object = self.stamped(object, kv.mod_revision);
-                    if object == old {
-                        return Ok(Updated::Stored(old));
-                    }
-                    let write = Write::Put { key: path.clone(), value: encode(&object) };
-                    (object, write, false)
-                }
-                Change::Delete(object) => (object, Write::Delete { key: path.clone() }, true),
+            let (old, suggested) = match current {
+                Current::Read(old) => (old, false),
+                Current::Suggested(old) => (old, true),
+                Current::Absent => return Err(ApiError::not_found(&self.resource, &key.name)),
             };
+            let wanted = match self.wanted(&path, &old, &mut change) {
+                // Only what is stored now may decide that nothing is written.
+                Ok(Wanted::Nothing) | Err(_) if suggested => {
+                    current = self.read(&path).await?;
+                    continue;
+                }
+                wanted => wanted?,
+            };
+            let (object, write, deleted) = match wanted {
+                Wanted::Nothing => return Ok(Updated::Stored(old)),
+                Wanted::Put(object, write) => (object, write, false),
+                Wanted::Delete(object, write) => (object, write, true),
+            };
+            let old_revision = revision_of(&old);
             let revision = if dry_run {
-                kv.mod_revision
+                old_revision
             } else {
-                let guard = (path.clone(), Expect::Revision(kv.mod_revision));
+                let guard = (path.clone(), Expect::Revision(old_revision));
                 match self.kv.txn(vec![guard], vec![write]).await.map_err(write_error)? {
                     Outcome::Done(revision) => revision,
                     Outcome::Conflict(mut values) => {
-                        current = values.pop().flatten();
+                        current = self.current(values.pop().flatten())?;
                         continue;
                     }
                 }
@@ -161,9 +191,41 @@ impl ResourceStore {
             return Ok(if deleted { Updated::Deleted(object) } else { Updated::Stored(object) });
         }
         Err(ApiError::new(
-            Reason::ServerTimeout,
+            Reason::Conflict,
             format!("{} {:?} changes too often", self.resource, key.name),
         ))
+    }
+
+    /// What `change` makes of `old`, ready to be written.
+    fn wanted<F>(&self, path: &str, old: &Object, change: &mut F) -> Result<Wanted, ApiError>
+    where
+        F: FnMut(&Object) -> Result<Change, ApiError>,
+    {
+        Ok(match change(old)? {
+            Change::Keep => Wanted::Nothing,
+            Change::Put(object) => {
+                let object = self.stamped(object, revision_of(old));
+                if object == *old {
+                    return Ok(Wanted::Nothing);
+                }
+                let write = Write::Put { key: path.to_owned(), value: encode(&object) };
+                Wanted::Put(object, write)
+            }
+            Change::Delete(object) => {
+                Wanted::Delete(object, Write::Delete { key: path.to_owned() })
+            }
+        })
+    }
+
+    async fn read(&self, path: &str) -> Result<Current, ApiError> {
+        self.current(self.kv.get(path, None).await.map_err(read_error)?.kv)
+    }
+
+    fn current(&self, kv: Option<KeyValue>) -> Result<Current, ApiError> {
+        Ok(match kv {
+            Some(kv) => Current::Read(self.decode(&kv.key, &kv.value, kv.mod_revision)?),
+            None => Current::Absent,
+        })
     }
 
     /// An object from its stored form.
@@ -176,19 +238,31 @@ impl ResourceStore {
         value: &[u8],
         revision: Revision,
     ) -> Result<Object, ApiError> {
-        let object: Object = serde_json::from_slice(value).map_err(|error| {
-            ApiError::internal(format!(
-                "object {key} at revision {revision} can't be decoded: {error}"
-            ))
-        })?;
+        let object: Object = serde_json::from_slice(value)
+            .map_err(|error| unreadable(key, revision, &error.to_string()))?;
         Ok(self.stamped(object, revision))
     }
 
+    /// A stored value as it is listed.
+    pub(super) fn item(&self, kv: &KeyValue) -> Arc<Item> {
+        let path = self.path(&kv.key);
+        Arc::new(Item::new(&self.kind, path, &kv.value, kv.mod_revision, EventKind::Added))
+    }
+
+    /// The part of a key behind the kind's prefix.
+    pub(super) fn path(&self, key: &str) -> Arc<str> {
+        key.strip_prefix(self.keys.root()).unwrap_or(key).into()
+    }
+
     fn stamped(&self, mut object: Object, revision: Revision) -> Object {
-        object.set_gvk(&self.gvk);
+        object.set_gvk(&self.kind.gvk);
         object.set_resource_version(revision);
         object
     }
+}
+
+fn revision_of(object: &Object) -> Revision {
+    object.resource_version().and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
 fn encode(object: &Object) -> Bytes {

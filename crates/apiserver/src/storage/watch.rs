@@ -1,15 +1,16 @@
 //! Watches of one kind: initial events, live events through selectors, bookmarks.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::error::{expired_watch, parse_revision, read_error};
-use super::{KvBatch, KvError, KvEvent, KvWatch, ResourceStore, Revision};
+use super::{EventKind, Item, KvBatch, KvError, KvEvent, KvWatch, ResourceStore, Revision};
 use crate::meta::{Object, Scope};
 use crate::request::{ListOptions, WatchOptions};
 use crate::selector::{FieldSelector, LabelSelector};
@@ -18,23 +19,58 @@ use crate::status::ApiError;
 /// What a watch yields.
 #[derive(Debug, Clone)]
 pub enum WatchEvent {
-    Added(Arc<Object>),
-    Modified(Arc<Object>),
-    /// The last content that matched, with the revision of the event.
-    Deleted(Arc<Object>),
+    /// Of a deletion, the last content that matched, with the revision of the event.
+    Change(EventKind, Arc<SharedItem>),
     /// Everything up to `revision` has been delivered.
-    Bookmark {
-        revision: Revision,
-        initial_events_end: bool,
-    },
+    Bookmark { revision: Revision, initial_events_end: bool },
     /// The last item of a failed watch.
     Error(ApiError),
+}
+
+/// An item with the forms it has been encoded in, for all who watch it.
+#[derive(Debug)]
+pub struct SharedItem {
+    item: Arc<Item>,
+    /// One for each media type that somebody has asked for: few.
+    forms: Mutex<Vec<(FormId, Bytes)>>,
+}
+
+/// Names an encoding other than the plain JSON; chosen by whoever encodes.
+pub type FormId = u32;
+
+impl SharedItem {
+    pub(super) fn new(item: Arc<Item>) -> Arc<Self> {
+        Arc::new(Self { item, forms: Mutex::default() })
+    }
+
+    pub fn item(&self) -> &Arc<Item> {
+        &self.item
+    }
+
+    /// The item in the form `id`, encoded by the first who wants it.
+    ///
+    /// # Errors
+    /// Those of `encode`, and of an item that can't be decoded.
+    pub fn form(
+        &self,
+        id: FormId,
+        encode: impl FnOnce(&Object) -> Result<Bytes, ApiError>,
+    ) -> Result<Bytes, ApiError> {
+        // Held while encoding: a hundred watchers should wait for one encoding, not make one each.
+        let mut forms = self.forms.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, bytes)) = forms.iter().find(|(known, _)| *known == id) {
+            return Ok(bytes.clone());
+        }
+        let bytes = encode(&self.item.object()?)?;
+        forms.push((id, bytes.clone()));
+        Ok(bytes)
+    }
 }
 
 /// Ends at its timeout, after an error, or when the store ends it.
 pub type WatchStream = BoxStream<'static, WatchEvent>;
 
-const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
+pub(super) const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 /// A last bookmark this long before the timeout lets the client resume without replay.
 const LAST_BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 /// How long a watch with initial events waits for a revision that does not exist yet.
@@ -116,7 +152,8 @@ impl ResourceStore {
             sleep(FUTURE_POLL).await;
         };
         let revision = listed.resource_version;
-        pending.extend(listed.items.into_iter().map(WatchEvent::Added));
+        let added = |item| WatchEvent::Change(EventKind::Added, SharedItem::new(item));
+        pending.extend(listed.items.into_iter().map(added));
         if options.send_initial_events == Some(true) && options.allow_bookmarks {
             pending.push_back(WatchEvent::Bookmark { revision, initial_events_end: true });
         }
@@ -124,12 +161,12 @@ impl ResourceStore {
     }
 }
 
-fn failed(error: ApiError) -> WatchStream {
+pub(super) fn failed(error: ApiError) -> WatchStream {
     Box::pin(stream::iter([WatchEvent::Error(error)]))
 }
 
 /// The next regular bookmark, or the last one before the end if that comes first.
-fn bookmark_time(now: Instant, end: Option<Instant>) -> Instant {
+pub(super) fn bookmark_time(now: Instant, end: Option<Instant>) -> Instant {
     let regular = now + BOOKMARK_INTERVAL;
     match end.and_then(|end| end.checked_sub(LAST_BOOKMARK_BEFORE_END)) {
         Some(last) if last > now => regular.min(last),
@@ -197,37 +234,46 @@ impl Live {
     }
 
     fn translate(&self, event: &KvEvent) -> Result<Option<WatchEvent>, ApiError> {
-        let decode = |value: &Option<bytes::Bytes>| {
+        let kind = match event.previous {
+            Some(_) => EventKind::Modified,
+            None => EventKind::Added,
+        };
+        let path = self.store.path(&event.key);
+        let item = |value: &Option<Bytes>| {
             value
                 .as_ref()
-                .map(|value| self.store.decode(&event.key, value, event.revision))
-                .transpose()
-                .map(|object| object.filter(|object| self.matches(object)))
+                .map(|value| Item::new(&self.store.kind, path.clone(), value, event.revision, kind))
         };
-        let now = decode(&event.value)?;
-        // The old value is read only where it can make a difference.
-        let unfiltered = self.labels.is_empty() && self.fields.is_empty();
-        let now = match now {
-            Some(now) if unfiltered && event.previous.is_none() => {
-                return Ok(Some(WatchEvent::Added(Arc::new(now))));
-            }
-            Some(now) if unfiltered => return Ok(Some(WatchEvent::Modified(Arc::new(now)))),
-            other => other,
+        let (before, now) = (item(&event.previous), item(&event.value));
+        let told = transition(before.as_ref(), now.as_ref(), &self.labels, &self.fields);
+        let Some(kind) = told else { return Ok(None) };
+        let item = match (kind, before, now) {
+            (EventKind::Deleted, Some(before), _) => before.deleted_at(event.revision),
+            (_, _, Some(now)) => now,
+            _ => return Ok(None),
         };
-        Ok(match (decode(&event.previous)?, now) {
-            (None, None) => None,
-            (None, Some(now)) => Some(WatchEvent::Added(Arc::new(now))),
-            (Some(_), Some(now)) => Some(WatchEvent::Modified(Arc::new(now))),
-            (Some(before), None) => Some(WatchEvent::Deleted(Arc::new(before))),
-        })
-    }
-
-    fn matches(&self, object: &Object) -> bool {
-        self.labels.matches(object) && self.fields.matches(object)
+        item.json()?;
+        Ok(Some(WatchEvent::Change(kind, SharedItem::new(Arc::new(item)))))
     }
 }
 
-async fn until(time: Option<Instant>) {
+/// What a watcher with these selectors is told of a change, if anything.
+pub(super) fn transition(
+    before: Option<&Item>,
+    now: Option<&Item>,
+    labels: &LabelSelector,
+    fields: &FieldSelector,
+) -> Option<EventKind> {
+    let selected = |item: Option<&Item>| item.is_some_and(|item| item.matches(labels, fields));
+    match (selected(before), selected(now)) {
+        (false, false) => None,
+        (false, true) => Some(EventKind::Added),
+        (true, true) => Some(EventKind::Modified),
+        (true, false) => Some(EventKind::Deleted),
+    }
+}
+
+pub(super) async fn until(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,
         None => std::future::pending().await,

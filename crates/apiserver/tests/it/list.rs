@@ -183,6 +183,7 @@ async fn undecodable_objects_are_reported() {
         bench.delete("b", &apiserver::request::DeleteOptions::default()).await.unwrap_err(),
     ] {
         assert_eq!(error.code(), 500);
-        assert!(error.message().contains("/things/ns/b at revision"), "{error}");
+        assert!(error.message().contains("/things/ns/b, "), "{error}");
+        assert!(error.message().contains("object not decodable revision="), "{error}");
     }
 }

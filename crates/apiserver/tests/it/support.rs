@@ -16,7 +16,8 @@ use apiserver::request::{DeleteOptions, GetOptions, ListOptions, WatchOptions, W
 use apiserver::resource::{ResourceDef, Subresource};
 use apiserver::schema::Schema;
 use apiserver::status::ApiError;
-use apiserver::storage::{EtcdKv, EtcdOptions, Kv};
+use apiserver::storage::{CacheOptions, EtcdKv, EtcdOptions, Kv};
+use apiserver::tasks::Tasks;
 use apiserver::warnings::Warnings;
 use async_trait::async_trait;
 use futures::StreamExt as _;
@@ -94,19 +95,26 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
+    /// Through a watch cache.
     pub(crate) async fn new() -> Self {
-        Self::on(connect(&env("TEST_ETCD_ENDPOINT")).await)
+        let mut bench = Self::on(connect(&env("TEST_ETCD_ENDPOINT")).await);
+        let cache = (CacheOptions::default(), &Tasks::new());
+        let (def, kv) = (bench.store.def().clone(), bench.kv.clone());
+        let namespaces = Some(Arc::new(TestNamespaces) as Arc<dyn Namespaces>);
+        bench.store = Store::cached(def, kv, &bench.prefix, clock(), namespaces, cache);
+        bench.store.cache().unwrap().filled().await;
+        bench
     }
 
+    /// Straight on the store.
     pub(crate) fn on(kv: Arc<dyn Kv>) -> Self {
         Self::with(kv, Arc::new(TestNamespaces))
     }
 
     pub(crate) fn with(kv: Arc<dyn Kv>, namespaces: Arc<dyn Namespaces>) -> Self {
         let prefix = format!("/it/{}", new_uid());
-        let clock = Arc::new(ManualClock::new("2026-01-02T03:04:05.678Z".parse().unwrap()));
         let store =
-            Store::new(Arc::new(definition()), kv.clone(), &prefix, clock, Some(namespaces));
+            Store::new(Arc::new(definition()), kv.clone(), &prefix, clock(), Some(namespaces));
         let permit = Permit::internal("test");
         Self { store, kv, prefix, permit, warnings: Warnings::new() }
     }
@@ -182,6 +190,10 @@ impl Bench {
     }
 }
 
+fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::new("2026-01-02T03:04:05.678Z".parse().unwrap()))
+}
+
 pub(crate) fn ns() -> Scope {
     Scope::Namespace("ns".into())
 }
@@ -203,7 +215,7 @@ pub(crate) fn thing(name: &str, fields: Value) -> Object {
 }
 
 pub(crate) fn names(list: &ObjectList) -> Vec<&str> {
-    list.items.iter().map(|object| object.name()).collect()
+    list.items.iter().map(|item| item.name()).collect()
 }
 
 /// The next event in short: `ADDED a@7`, `BOOKMARK @9 end`, `ERROR 410`.
@@ -215,14 +227,13 @@ pub(crate) async fn next(stream: &mut WatchStream) -> String {
 }
 
 pub(crate) fn short(event: Option<&WatchEvent>) -> String {
-    let of = |kind: &str, object: &Object| {
-        format!("{kind} {}@{}", object.name(), object.resource_version().unwrap_or_default())
-    };
     match event {
         None => "END".into(),
-        Some(WatchEvent::Added(object)) => of("ADDED", object),
-        Some(WatchEvent::Modified(object)) => of("MODIFIED", object),
-        Some(WatchEvent::Deleted(object)) => of("DELETED", object),
+        Some(WatchEvent::Change(kind, shared)) => {
+            let object = shared.item().object().unwrap();
+            let version = object.resource_version().unwrap_or_default();
+            format!("{} {}@{version}", kind.as_str(), object.name())
+        }
         Some(WatchEvent::Bookmark { revision, initial_events_end }) => {
             let end = if *initial_events_end { " end" } else { "" };
             format!("BOOKMARK @{revision}{end}")

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use apiserver::meta::Object;
-use apiserver::registry::WatchEvent;
+use apiserver::registry::{EventKind, WatchEvent};
 use apiserver::request::{DeleteOptions, ResourceVersionMatch, WatchOptions};
 use apiserver::selector::{FieldSelector, LabelSelector};
 use apiserver::storage::Write;
@@ -128,7 +128,8 @@ async fn selectors_turn_changes_into_arrivals_and_departures() {
     assert_eq!(next(&mut watch).await, format!("MODIFIED a@{}", version(&a)));
     a = label(&bench, &a, json!({"x": "2"})).await;
     match watch.next().await {
-        Some(WatchEvent::Deleted(object)) => {
+        Some(WatchEvent::Change(EventKind::Deleted, shared)) => {
+            let object = shared.item().object().unwrap();
             // The content that matched, at the revision at which it no longer did.
             assert_eq!(object.label("y"), Some("1"));
             assert_eq!(version(&object), version(&a));

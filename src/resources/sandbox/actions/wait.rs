@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use apiserver::auth::Permit;
 use apiserver::meta::Object;
-use apiserver::registry::{Store, WatchEvent};
+use apiserver::registry::{EventKind, Store, WatchEvent};
 use apiserver::request::{GetOptions, WatchOptions, duration};
 use apiserver::selector::FieldSelector;
 use apiserver::status::ApiError;
@@ -91,15 +91,16 @@ async fn reached(
         let mut events = store.watch(permit, &key.scope(), &options).await?;
         while let Some(event) = events.next().await {
             match event {
-                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                WatchEvent::Change(EventKind::Deleted, _) => return Err(gone()),
+                WatchEvent::Change(_, shared) => {
+                    let object = shared.item().object()?;
                     if object.uid() != uid {
                         return Err(gone());
                     }
                     if says(&object, kind, generation) {
-                        return Ok((*object).clone());
+                        return Ok(object);
                     }
                 }
-                WatchEvent::Deleted(_) => return Err(gone()),
                 WatchEvent::Bookmark { .. } => {}
                 WatchEvent::Error(_) => break,
             }
