@@ -1,0 +1,71 @@
+//! A real etcd that syncs to disk: a kill must lose nothing.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result};
+
+use super::process::Process;
+
+pub(crate) struct Etcd {
+    program: String,
+    directory: PathBuf,
+    port: u16,
+    peer_port: u16,
+    process: Option<Process>,
+}
+
+impl Etcd {
+    pub(super) fn start(directory: PathBuf, port: u16, peer_port: u16) -> Result<Self> {
+        #[expect(clippy::disallowed_methods, reason = "how the test runner says where etcd is")]
+        let program = std::env::var("TEST_ETCD_BIN")
+            .context("TEST_ETCD_BIN is not set: run `cargo xtask test history`")?;
+        let mut etcd = Self { program, directory, port, peer_port, process: None };
+        etcd.restart()?;
+        Ok(etcd)
+    }
+
+    pub(super) fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Starts it (again) on the same data and ports; it needs a moment to answer.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        self.kill();
+        let client = self.endpoint();
+        let peer = format!("http://127.0.0.1:{}", self.peer_port);
+        let mut command = Command::new(&self.program);
+        command
+            .arg("--data-dir")
+            .arg(&self.directory)
+            .args(["--name=history", "--log-level=error"])
+            .args([format!("--listen-client-urls={client}")])
+            .args([format!("--advertise-client-urls={client}")])
+            .args([format!("--listen-peer-urls={peer}")])
+            .args([format!("--initial-advertise-peer-urls={peer}")])
+            .args([format!("--initial-cluster=history={peer}")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        self.process = Some(Process::spawn(&mut command)?);
+        Ok(())
+    }
+
+    pub(super) fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(Process::is_running)
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Stops its work without closing its connections, as a hung machine does.
+    pub(crate) fn freeze(&self) -> Result<()> {
+        self.process.as_ref().map_or(Ok(()), |process| process.signal("STOP"))
+    }
+
+    pub(crate) fn resume(&self) -> Result<()> {
+        self.process.as_ref().map_or(Ok(()), |process| process.signal("CONT"))
+    }
+}
