@@ -76,7 +76,7 @@ impl Actor {
             7..=9 => Version::Any,
             10..=13 => Version::AtLeast(self.recent(30)),
             // Some of them compacted already.
-            _ => Version::Exact(self.recent(600)),
+            _ => Version::Exact(self.recent(400)),
         };
         match version {
             Version::Latest => {}

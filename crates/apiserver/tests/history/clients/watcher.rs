@@ -60,7 +60,10 @@ impl Actor {
             let expired = watch.failure.as_ref().is_some_and(|failure| failure.code == 410);
             self.recorder.add(|history| history.watches.push(watch));
             cursor = reached.filter(|_| !expired);
-            if failed {
+            if last.is_none() && self.rng.random_bool(0.1) {
+                // Away for so long that a compaction may have come between.
+                sleep(Duration::from_millis(self.rng.random_range(1000..4000))).await;
+            } else if failed {
                 sleep(Duration::from_millis(self.rng.random_range(10..300))).await;
             }
         }
@@ -78,7 +81,7 @@ impl Actor {
         let ending = goal.borrow().is_some();
         let mut query = Query::of(filter);
         query.put("watch", "1");
-        let seconds = if ending { 4 } else { self.rng.random_range(3..20) };
+        let seconds = if ending { 4 } else { self.rng.random_range(3..12) };
         query.put("timeoutSeconds", seconds);
         let bookmarks = ending || self.rng.random_bool(0.7);
         if bookmarks {
