@@ -102,6 +102,8 @@ pub(crate) enum TestKind {
     Unit,
     /// in-process servers against a private real etcd
     It,
+    /// several servers over one etcd while things are killed, and whether what clients saw fits
+    History,
     /// the Go suite against the whole cluster
     Cluster,
 }

@@ -23,9 +23,11 @@ pub(crate) fn run(
     args: &[String],
 ) -> Result<ExitCode> {
     deps::install(progress)?;
+    // The checker has flags of its own: it gets the arguments only if it is meant.
+    let of_history = if kind == Some(TestKind::History) { args } else { &[] };
     let kinds = match kind {
         Some(kind) => vec![kind],
-        None => vec![TestKind::Unit, TestKind::It, TestKind::Cluster],
+        None => vec![TestKind::Unit, TestKind::It, TestKind::History, TestKind::Cluster],
     };
     let mut totals = Totals::default();
     for kind in kinds {
@@ -33,6 +35,7 @@ pub(crate) fn run(
         let result = match kind {
             TestKind::Unit => unit(layout, args),
             TestKind::It => it(layout, progress, args),
+            TestKind::History => history(layout, progress, of_history),
             TestKind::Cluster => cluster(layout, progress, args),
         };
         // The other kinds still have something to say.
@@ -73,11 +76,8 @@ fn it(layout: &Layout, progress: &Progress, args: &[String]) -> Result<Totals> {
     if suites.is_empty() {
         return Ok(Totals::default());
     }
-    let bin = {
-        let _lock = Lock::take()?;
-        ETCD.ensure(layout, progress)?
-    };
-    let etcd = PrivateEtcd::start(layout, &bin.join("etcd"))?;
+    let program = etcd_program(layout, progress)?;
+    let etcd = PrivateEtcd::start(layout, &program)?;
     let mut totals = Totals::default();
     for package in suites {
         let mut cargo = cargo_test(layout);
@@ -85,10 +85,27 @@ fn it(layout: &Layout, progress: &Progress, args: &[String]) -> Result<Totals> {
             .args(["-p", package, "--test", "it", "--"])
             .args(args)
             .env("TEST_ETCD_ENDPOINT", &etcd.endpoint)
-            .env("TEST_ETCD_BIN", bin.join("etcd"));
+            .env("TEST_ETCD_BIN", &program);
         totals += watch(&mut cargo)?;
     }
     Ok(totals)
+}
+
+/// Its etcds and replicas are its own. Without arguments: two minutes of a seed from the clock, and
+/// the planted bugs.
+fn history(layout: &Layout, progress: &Progress, args: &[String]) -> Result<Totals> {
+    let program = etcd_program(layout, progress)?;
+    let mut cargo = cargo_test(layout);
+    cargo
+        .args(["-p", "apiserver", "--test", "history", "--"])
+        .args(args)
+        .env("TEST_ETCD_BIN", program);
+    watch(&mut cargo)
+}
+
+fn etcd_program(layout: &Layout, progress: &Progress) -> Result<PathBuf> {
+    let _lock = Lock::take()?;
+    Ok(ETCD.ensure(layout, progress)?.join("etcd"))
 }
 
 fn cluster(layout: &Layout, progress: &Progress, args: &[String]) -> Result<Totals> {
