@@ -97,7 +97,9 @@ impl Actor {
 
     fn key(&mut self) -> (String, String) {
         let namespace = self.pick(&NAMESPACES);
-        (namespace, format!("thing-{:02}", self.rng.random_range(0..NAMES)))
+        // Half of the time one of the two that everybody fights for.
+        let names = if self.rng.random_bool(0.5) { 2 } else { NAMES };
+        (namespace, format!("thing-{:02}", self.rng.random_range(0..names)))
     }
 
     fn pick(&mut self, choices: &[&str]) -> String {

@@ -48,7 +48,7 @@ impl Actor {
         let key = format!("{namespace}/{name}");
         let known = self.board.object(&key);
         match (self.rng.random_range(0..20), known) {
-            (0..=4, _) | (5..=16, None) => {
+            (0..=4, _) | (5..=17, None) => {
                 let draft = self.draft(value);
                 let ask = create(namespace, name, &draft);
                 self.send(namespace, name, ask, Action::Create(draft)).await;
@@ -62,7 +62,7 @@ impl Actor {
                     self.update(namespace, name, value, current).await;
                 }
             }
-            (12..=16, Some((revision, _))) => {
+            (12..=17, Some((revision, _))) => {
                 let expected = self.rng.random_bool(0.2).then_some(revision);
                 self.patch(namespace, name, value, expected).await;
             }
