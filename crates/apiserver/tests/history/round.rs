@@ -86,7 +86,8 @@ impl<'r> Stage<'r> {
 
     async fn play(&self, lab: &mut Lab, kv: &dyn Kv, reference: &Reference) -> Result<()> {
         let until = Instant::now() + self.round.duration;
-        let stop = CancellationToken::new();
+        // They end with the group too: a round that fails half-way must not wait for its clients.
+        let stop = self.tasks.stopping().child_token();
         let mut others = Vec::new();
         for number in 0..WRITERS {
             let writing = self.actor(&format!("w{number}")).write(stop.clone());
@@ -97,7 +98,7 @@ impl<'r> Stage<'r> {
             others.push(self.tasks.spawn("reader", OnExit::Ignore, reading));
         }
         let (tell, goal) = watch::channel(None);
-        let abandon = CancellationToken::new();
+        let abandon = self.tasks.stopping().child_token();
         let watchers: Vec<Watcher> =
             (0..WATCHERS).map(|number| self.watcher(number, &goal, &abandon)).collect();
 
