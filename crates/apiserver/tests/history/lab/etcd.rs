@@ -12,7 +12,7 @@ pub(crate) struct Etcd {
     directory: PathBuf,
     port: u16,
     peer_port: u16,
-    process: Option<Process>,
+    pub(crate) process: Process,
 }
 
 impl Etcd {
@@ -20,7 +20,7 @@ impl Etcd {
         #[expect(clippy::disallowed_methods, reason = "how the test runner says where etcd is")]
         let program = std::env::var("TEST_ETCD_BIN")
             .context("TEST_ETCD_BIN is not set: run `cargo xtask test history`")?;
-        let mut etcd = Self { program, directory, port, peer_port, process: None };
+        let mut etcd = Self { program, directory, port, peer_port, process: Process::default() };
         etcd.restart()?;
         Ok(etcd)
     }
@@ -31,7 +31,6 @@ impl Etcd {
 
     /// Starts it (again) on the same data and ports; it needs a moment to answer.
     pub(crate) fn restart(&mut self) -> Result<()> {
-        self.kill();
         let client = self.endpoint();
         let peer = format!("http://127.0.0.1:{}", self.peer_port);
         let mut command = Command::new(&self.program);
@@ -47,25 +46,6 @@ impl Etcd {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        self.process = Some(Process::spawn(&mut command)?);
-        Ok(())
-    }
-
-    pub(super) fn is_running(&mut self) -> bool {
-        self.process.as_mut().is_some_and(Process::is_running)
-    }
-
-    /// SIGKILL.
-    pub(crate) fn kill(&mut self) {
-        self.process = None;
-    }
-
-    /// Stops its work without closing its connections, as a hung machine does.
-    pub(crate) fn freeze(&self) -> Result<()> {
-        self.process.as_ref().map_or(Ok(()), |process| process.signal("STOP"))
-    }
-
-    pub(crate) fn resume(&self) -> Result<()> {
-        self.process.as_ref().map_or(Ok(()), |process| process.signal("CONT"))
+        self.process.start(&mut command)
     }
 }

@@ -34,24 +34,24 @@ pub(crate) async fn run(
         recorder.trouble();
         match rng.random_range(0..10) {
             0..=3 => {
-                lab.replicas[one].kill();
+                lab.replicas[one].process.kill();
                 sleep(down).await;
                 lab.replicas[one].start()?;
             }
             4..=5 => {
-                lab.replicas[one].freeze()?;
+                lab.replicas[one].process.freeze()?;
                 sleep(frozen).await;
-                lab.replicas[one].resume()?;
+                lab.replicas[one].process.resume()?;
             }
             6..=7 => {
-                lab.etcd.kill();
+                lab.etcd.process.kill();
                 sleep(down).await;
                 lab.etcd.restart()?;
             }
             _ => {
-                lab.etcd.freeze()?;
+                lab.etcd.process.freeze()?;
                 sleep(frozen).await;
-                lab.etcd.resume()?;
+                lab.etcd.process.resume()?;
             }
         }
         recorder.trouble();

@@ -31,7 +31,7 @@ pub(crate) struct Lab {
 
 pub(crate) struct Replica {
     flags: ReplicaFlags,
-    process: Option<Process>,
+    pub(crate) process: Process,
 }
 
 impl Lab {
@@ -59,7 +59,7 @@ impl Lab {
                 key: key.clone(),
                 planted,
             };
-            lab.replicas.push(Replica { flags, process: None });
+            lab.replicas.push(Replica { flags, process: Process::default() });
         }
         lab.heal().await?;
         Ok(lab)
@@ -67,14 +67,14 @@ impl Lab {
 
     /// Everything runs and answers again.
     pub(crate) async fn heal(&mut self) -> Result<()> {
-        self.etcd.resume()?;
-        if !self.etcd.is_running() {
+        self.etcd.process.resume()?;
+        if !self.etcd.process.is_running() {
             self.etcd.restart()?;
         }
         let kv = self.kv().await?;
         wait_until("etcd", || async { kv.health().await.is_ok() }).await?;
         for replica in &mut self.replicas {
-            replica.resume()?;
+            replica.process.resume()?;
             replica.start()?;
         }
         for replica in &mut self.replicas {
@@ -103,23 +103,10 @@ impl Replica {
 
     /// Starts it unless it runs.
     pub(crate) fn start(&mut self) -> Result<()> {
-        if !self.process.as_mut().is_some_and(Process::is_running) {
-            self.process = Some(self.flags.spawn()?);
+        if self.process.is_running() {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    /// SIGKILL.
-    pub(crate) fn kill(&mut self) {
-        self.process = None;
-    }
-
-    pub(crate) fn freeze(&self) -> Result<()> {
-        self.process.as_ref().map_or(Ok(()), |process| process.signal("STOP"))
-    }
-
-    pub(crate) fn resume(&self) -> Result<()> {
-        self.process.as_ref().map_or(Ok(()), |process| process.signal("CONT"))
+        self.process.start(&mut self.flags.command()?)
     }
 
     async fn answers(&mut self) -> Result<()> {

@@ -4,22 +4,43 @@ use std::process::{Child, Command};
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Killed with its value.
-pub(crate) struct Process(Child);
+/// One place for a process: at times nothing runs in it. What does is killed with the value.
+#[derive(Default)]
+pub(crate) struct Process(Option<Child>);
 
 impl Process {
-    pub(crate) fn spawn(command: &mut Command) -> Result<Self> {
+    /// Whatever ran here before is killed.
+    pub(super) fn start(&mut self, command: &mut Command) -> Result<()> {
+        self.kill();
         let program = command.get_program().to_string_lossy().into_owned();
-        Ok(Self(command.spawn().with_context(|| format!("cannot start {program}"))?))
+        self.0 = Some(command.spawn().with_context(|| format!("cannot start {program}"))?);
+        Ok(())
     }
 
-    pub(crate) fn is_running(&mut self) -> bool {
-        matches!(self.0.try_wait(), Ok(None))
+    pub(super) fn is_running(&mut self) -> bool {
+        self.0.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
-    /// `STOP` or `CONT`.
-    pub(crate) fn signal(&self, name: &str) -> Result<()> {
-        let id = self.0.id().to_string();
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        let Some(mut child) = self.0.take() else { return };
+        if let Err(error) = child.kill().and_then(|()| child.wait()) {
+            eprintln!("cannot end process {}: {error}", child.id());
+        }
+    }
+
+    /// Stops its work without closing its connections, as a hung machine does.
+    pub(crate) fn freeze(&self) -> Result<()> {
+        self.signal("STOP")
+    }
+
+    pub(crate) fn resume(&self) -> Result<()> {
+        self.signal("CONT")
+    }
+
+    fn signal(&self, name: &str) -> Result<()> {
+        let Some(child) = &self.0 else { return Ok(()) };
+        let id = child.id().to_string();
         let status = Command::new("kill").args([&format!("-{name}"), &id]).status()?;
         ensure!(status.success(), "kill -{name} {id}: {status}");
         Ok(())
@@ -28,8 +49,6 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if let Err(error) = self.0.kill().and_then(|()| self.0.wait()) {
-            eprintln!("cannot end process {}: {error}", self.0.id());
-        }
+        self.kill();
     }
 }

@@ -31,7 +31,6 @@ use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 
-use super::process::Process;
 use crate::planted::Buggy;
 
 /// All keys of the kind.
@@ -66,7 +65,7 @@ pub(crate) enum Planted {
 
 impl ReplicaFlags {
     /// This executable again, as a replica that ends when its parent does.
-    pub(super) fn spawn(&self) -> Result<Process> {
+    pub(super) fn command(&self) -> Result<Command> {
         let planted = self.planted.to_possible_value().context("every bug has a name")?;
         let mut command = Command::new(std::env::current_exe()?);
         command
@@ -80,7 +79,7 @@ impl ReplicaFlags {
             .arg(&self.key)
             .stdin(Stdio::piped())
             .stdout(Stdio::null());
-        Process::spawn(&mut command)
+        Ok(command)
     }
 
     /// Serves until stdin ends.
