@@ -1,5 +1,8 @@
 //! [`Kv`] over etcd.
 
+mod error;
+mod watch;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +13,11 @@ use etcd_client::{
     Certificate, Client, Compare, CompareOp, ConnectOptions, Error, GetOptions, Identity, KvClient,
     TlsOptions, Txn, TxnOp, TxnOpResponse,
 };
-use tokio::sync::watch;
+use tokio::sync::watch as channel;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::etcd_error::{EtcdFailure, classify, kv_error, never_sent};
-use super::{
-    Expect, Got, KeyValue, Kv, KvError, KvWatch, Listed, Outcome, Page, Revision, Write, etcd_watch,
-};
+use self::error::{EtcdFailure, classify, kv_error, never_sent};
+use super::{Expect, Got, KeyValue, Kv, KvError, KvWatch, Listed, Outcome, Page, Revision, Write};
 
 /// How to reach etcd.
 #[derive(Debug, Clone)]
@@ -64,7 +65,7 @@ pub struct EtcdKv {
     deadline: Duration,
     progress_interval: Duration,
     /// Wakes the watches, which then ask etcd for their progress.
-    progress: Arc<watch::Sender<()>>,
+    progress: Arc<channel::Sender<()>>,
 }
 
 impl fmt::Debug for EtcdKv {
@@ -104,7 +105,7 @@ impl EtcdKv {
             client,
             deadline: options.deadline,
             progress_interval: options.progress_interval,
-            progress: Arc::new(watch::Sender::new(())),
+            progress: Arc::new(channel::Sender::new(())),
         })
     }
 
@@ -302,7 +303,7 @@ impl Kv for EtcdKv {
             attempts += 1;
             let (deadline, progress) = (self.deadline, self.progress_interval);
             let clients = (client.clone(), self.client.kv_client(), self.progress.subscribe());
-            match etcd_watch::start(clients, prefix, from, deadline, progress).await {
+            match watch::start(clients, prefix, from, deadline, progress).await {
                 Err(KvError::Unavailable { .. }) if attempts < WATCH_ATTEMPTS_MAX => {
                     sleep(ATTEMPT_PAUSE).await;
                 }

@@ -10,9 +10,9 @@ use futures::stream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::etcd::{HEALTH_KEY, prefix_end};
-use super::etcd_error::kv_error;
-use super::{KvBatch, KvError, KvEvent, KvWatch, Revision};
+use super::super::{KvBatch, KvError, KvEvent, KvWatch, Revision};
+use super::error::kv_error;
+use super::{HEALTH_KEY, prefix_end};
 
 /// Unanswered progress requests after which a watch counts as dead.
 const SILENT_ROUNDS_MAX: u32 = 6;

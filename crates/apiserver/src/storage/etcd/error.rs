@@ -2,7 +2,7 @@
 
 use etcd_client::Error;
 
-use super::KvError;
+use super::super::KvError;
 
 /// An etcd error, some of whose facts must still be asked for.
 pub(super) enum EtcdFailure {
