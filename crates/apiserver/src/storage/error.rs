@@ -22,7 +22,7 @@ pub(super) fn read_error(error: KvError) -> ApiError {
             format!("Request entity too large: {detail}"),
         )
         .with_details(Details::default()),
-        KvError::Other { detail } => ApiError::internal(detail),
+        KvError::Other { detail } | KvError::NoSpace { detail } => ApiError::internal(detail),
     }
 }
 

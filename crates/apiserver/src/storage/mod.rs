@@ -11,6 +11,7 @@ mod error;
 mod etcd;
 mod item;
 mod key;
+mod limits;
 mod list;
 mod key;
 mod list;
@@ -141,6 +142,9 @@ pub enum KvError {
     /// The value is larger than the store takes.
     #[error("value too large: {detail}")]
     TooLarge { detail: String },
+    /// There is no room for the write, which was not made; reads go on.
+    #[error("the store is full: {detail}")]
+    NoSpace { detail: String },
     /// No answer within the deadline, or no connection. The write may or may not have happened.
     #[error("store unavailable: {detail}")]
     Unavailable { detail: String },

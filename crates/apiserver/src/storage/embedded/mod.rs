@@ -13,7 +13,6 @@ mod tables;
 mod watch;
 mod writer;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,7 +29,9 @@ pub use self::error::OpenError;
 use self::read::Snapshot;
 use self::watch::{Hub, closed};
 use self::writer::Job;
-use super::{Expect, Got, Kv, KvError, KvWatch, Listed, Outcome, Page, Revision, Write};
+use super::{
+    Expect, Got, Kv, KvError, KvWatch, Listed, Outcome, Page, Revision, Write, limits,
+};
 
 /// Where the store is and what it may take.
 #[derive(Debug, Clone)]
@@ -183,7 +184,7 @@ impl Kv for EmbeddedKv {
         guards: Vec<(String, Expect)>,
         writes: Vec<Write>,
     ) -> Result<Outcome, KvError> {
-        let bytes = check(&guards, &writes)?;
+        let bytes = limits::check(&guards, &writes)?;
         let (answer, receiver) = oneshot::channel();
         self.submit(Job::Txn { guards, writes, bytes, answer }, receiver).await
     }
@@ -220,34 +221,6 @@ impl Kv for EmbeddedKv {
     }
 }
 
-/// The limits of etcd, so that what one store takes the other takes too; the transaction's size.
-fn check(guards: &[(String, Expect)], writes: &[Write]) -> Result<usize, KvError> {
-    if guards.len().max(writes.len()) > OPERATIONS_MAX {
-        return Err(KvError::Other { detail: "too many operations in txn request".into() });
-    }
-    let mut bytes: usize = guards.iter().map(|(key, _)| key.len()).sum();
-    let mut keys = HashSet::new();
-    for write in writes {
-        let (key, size) = match write {
-            Write::Put { key, value } => (key, value.len()),
-            Write::Delete { key } => (key, 0),
-        };
-        if key.is_empty() {
-            return Err(KvError::Other { detail: "key is not provided".into() });
-        }
-        if !keys.insert(key) {
-            return Err(KvError::Other { detail: "duplicate key given in txn request".into() });
-        }
-        bytes += key.len() + size;
-    }
-    if bytes > TXN_BYTES_MAX {
-        return Err(KvError::TooLarge {
-            detail: format!("{bytes} bytes; the limit is {TXN_BYTES_MAX}"),
-        });
-    }
-    Ok(bytes)
-}
-
 /// Runs `work` where it may block.
 async fn blocking<T, F>(shared: Arc<Shared>, work: F) -> Result<T, KvError>
 where
@@ -261,9 +234,5 @@ where
 
 const DEADLINE: Duration = Duration::from_secs(5);
 const HEALTH_DEADLINE: Duration = Duration::from_secs(2);
-/// etcd's `--max-request-bytes`.
-const TXN_BYTES_MAX: usize = 1536 * 1024;
-/// etcd's `--max-txn-ops`.
-const OPERATIONS_MAX: usize = 128;
 /// Transactions that wait for the writer; with the limit above, 384 MiB at the very most.
 const JOBS_MAX: usize = 256;

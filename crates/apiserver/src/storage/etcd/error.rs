@@ -39,6 +39,12 @@ pub(super) fn never_sent(error: &Error) -> bool {
     false
 }
 
+/// What a server says of a method that it does not know.
+pub(super) fn is_unimplemented(error: &Error) -> bool {
+    // By name, see below.
+    matches!(error, Error::GRpcStatus(status) if format!("{:?}", status.code()) == "Unimplemented")
+}
+
 /// The errors that need no more facts.
 pub(super) fn kv_error(error: &Error) -> KvError {
     let detail = error.to_string();
@@ -46,6 +52,9 @@ pub(super) fn kv_error(error: &Error) -> KvError {
     let text = status.message();
     if text.contains("request is too large") || text.contains("message larger than max") {
         return KvError::TooLarge { detail: text.to_owned() };
+    }
+    if text.contains("database space exceeded") {
+        return KvError::NoSpace { detail: text.to_owned() };
     }
     // Matched by name, for the type is tonic's: codes 1, 2, 4 and 14, what a broken connection or
     // a leaderless cluster gives.

@@ -1,6 +1,11 @@
 //! [`Kv`] over etcd.
 
 mod error;
+mod events;
+mod feed;
+mod range;
+mod stream;
+mod streams;
 mod watch;
 
 use std::fmt;
@@ -13,11 +18,15 @@ use etcd_client::{
     Certificate, Client, Compare, CompareOp, ConnectOptions, Error, GetOptions, Identity, KvClient,
     TlsOptions, Txn, TxnOp, TxnOpResponse,
 };
-use tokio::sync::watch as channel;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use self::error::{EtcdFailure, classify, kv_error, never_sent};
-use super::{Expect, Got, KeyValue, Kv, KvError, KvWatch, Listed, Outcome, Page, Revision, Write};
+use self::range::Streaming;
+use self::streams::Streams;
+use super::{
+    Expect, Got, KeyValue, Kv, KvError, KvWatch, Listed, Outcome, Page, Revision, Write,
+    limits,
+};
 
 /// How to reach etcd.
 #[derive(Debug, Clone)]
@@ -63,9 +72,9 @@ impl fmt::Debug for EtcdTls {
 pub struct EtcdKv {
     client: Client,
     deadline: Duration,
-    progress_interval: Duration,
-    /// Wakes the watches, which then ask etcd for their progress.
-    progress: Arc<channel::Sender<()>>,
+    /// Also held by each watch, which therefore lives on without us.
+    streams: Arc<Streams>,
+    streaming: Arc<Streaming>,
 }
 
 impl fmt::Debug for EtcdKv {
@@ -102,39 +111,15 @@ impl EtcdKv {
             .await
             .map_err(|error| KvError::Other { detail: error.to_string() })?;
         Ok(Self {
+            streams: Arc::new(Streams::new(
+                client.clone(),
+                options.deadline,
+                options.progress_interval,
+            )),
             client,
             deadline: options.deadline,
-            progress_interval: options.progress_interval,
-            progress: Arc::new(channel::Sender::new(())),
+            streaming: Arc::default(),
         })
-    }
-
-    /// One range request; revisions that can't be read are told apart.
-    async fn range(
-        &self,
-        key: &str,
-        options: GetOptions,
-        at: Option<Revision>,
-    ) -> Result<Range, KvError> {
-        let options = match at {
-            Some(revision) => options.with_revision(revision),
-            None => options,
-        };
-        let response = self
-            .call(Repeat::Always, |mut client| {
-                let (key, options) = (key.to_owned(), options.clone());
-                async move { client.get(key, Some(options)).await }
-            })
-            .await;
-        let mut response = match response {
-            Ok(response) => response,
-            Err(error) => return Err(self.explain(error, at.unwrap_or_default()).await),
-        };
-        let header_revision = response.header().map(etcd_client::ResponseHeader::revision);
-        let revision = header_revision.ok_or_else(no_header)?;
-        let count = u64::try_from(response.count()).unwrap_or_default();
-        let kvs = response.take_kvs().into_iter().map(key_value).collect::<Result<_, _>>()?;
-        Ok(Range { kvs, revision, count })
     }
 
     /// Makes the call within the deadline, if need be several times: of several members one may
@@ -152,11 +137,7 @@ impl EtcdKv {
             let error = match timeout_at(deadline, call(client)).await {
                 Ok(Ok(value)) => return Ok(value),
                 Ok(Err(error)) => error,
-                Err(_) => {
-                    return Err(EtcdFailure::Kv(KvError::Unavailable {
-                        detail: format!("no answer within {:?}", self.deadline),
-                    }));
-                }
+                Err(_) => return Err(EtcdFailure::Kv(self.late())),
             };
             let unavailable = matches!(kv_error(&error), KvError::Unavailable { .. });
             let safe = repeat == Repeat::Always || never_sent(&error);
@@ -165,6 +146,10 @@ impl EtcdKv {
             }
             sleep(ATTEMPT_PAUSE).await;
         }
+    }
+
+    fn late(&self) -> KvError {
+        KvError::Unavailable { detail: format!("no answer within {:?}", self.deadline) }
     }
 
     /// Fills in what etcd leaves out of its errors.
@@ -204,38 +189,13 @@ struct Range {
 #[async_trait]
 impl Kv for EtcdKv {
     async fn get(&self, key: &str, at: Option<Revision>) -> Result<Got, KvError> {
-        let range = self.range(key, GetOptions::new(), at).await?;
+        let options = GetOptions::new().with_revision(at.unwrap_or_default());
+        let range = self.range(key, options, at).await?;
         Ok(Got { kv: range.kvs.into_iter().next(), revision: range.revision })
     }
 
     async fn list(&self, prefix: &str, page: Page) -> Result<Listed, KvError> {
-        let end = prefix_end(prefix);
-        let mut start = page.start.unwrap_or_else(|| prefix.to_owned());
-        let mut at = page.at;
-        let mut items: Vec<KeyValue> = Vec::new();
-        let mut total = None;
-        // Large answers come in several calls at one revision, each within the deadline.
-        loop {
-            let wanted = match page.limit {
-                0 => CALL_KEYS_MAX,
-                limit => (limit - items.len()).min(CALL_KEYS_MAX),
-            };
-            let limit = i64::try_from(wanted).expect("CALL_KEYS_MAX is small");
-            let mut options = GetOptions::new().with_range(end.clone()).with_limit(limit);
-            if page.keys_only {
-                options = options.with_keys_only();
-            }
-            let range = self.range(&start, options, at).await?;
-            let revision = *at.get_or_insert(range.revision);
-            let count = *total.get_or_insert(range.count);
-            let more = range.count > u64::try_from(range.kvs.len()).unwrap_or(u64::MAX);
-            items.extend(range.kvs);
-            let full = page.limit > 0 && items.len() >= page.limit;
-            match items.last() {
-                Some(last) if more && !full => start = format!("{}\0", last.key),
-                _ => return Ok(Listed { items, revision, count }),
-            }
-        }
+        self.list_range(prefix, page).await
     }
 
     async fn count(&self, prefix: &str) -> Result<(u64, Revision), KvError> {
@@ -249,6 +209,7 @@ impl Kv for EtcdKv {
         guards: Vec<(String, Expect)>,
         writes: Vec<Write>,
     ) -> Result<Outcome, KvError> {
+        limits::check(&guards, &writes)?;
         let compares: Vec<Compare> = guards
             .iter()
             .map(|(key, expect)| {
@@ -277,9 +238,11 @@ impl Kv for EtcdKv {
             Ok(response) => response,
             Err(failure) => return Err(self.explain(failure, 0).await),
         };
+        let header = response.header().map(etcd_client::ResponseHeader::revision);
+        let revision = header.ok_or_else(no_header)?;
+        self.streams.saw(revision);
         if response.succeeded() {
-            let header = response.header().map(etcd_client::ResponseHeader::revision);
-            return Ok(Outcome::Done(header.ok_or_else(no_header)?));
+            return Ok(Outcome::Done(revision));
         }
         let current = response
             .op_responses()
@@ -297,14 +260,11 @@ impl Kv for EtcdKv {
     }
 
     async fn watch(&self, prefix: &str, from: Revision) -> Result<KvWatch, KvError> {
-        let client = self.client.watch_client().max_decoding_message_size(MESSAGE_BYTES_MAX);
-        let mut attempts = 0;
+        let deadline = Instant::now() + self.deadline;
         loop {
-            attempts += 1;
-            let (deadline, progress) = (self.deadline, self.progress_interval);
-            let clients = (client.clone(), self.client.kv_client(), self.progress.subscribe());
-            match watch::start(clients, prefix, from, deadline, progress).await {
-                Err(KvError::Unavailable { .. }) if attempts < WATCH_ATTEMPTS_MAX => {
+            match watch::start(self.streams.clone(), prefix, from).await {
+                // A stream that broke, or a member that is down.
+                Err(KvError::Unavailable { .. }) if Instant::now() < deadline => {
                     sleep(ATTEMPT_PAUSE).await;
                 }
                 done => return done,
@@ -313,7 +273,7 @@ impl Kv for EtcdKv {
     }
 
     async fn request_progress(&self) -> Result<(), KvError> {
-        self.progress.send_replace(());
+        self.streams.request_progress();
         Ok(())
     }
 
@@ -340,7 +300,7 @@ impl Kv for EtcdKv {
 /// The end of the range of keys that begin with `prefix`.
 ///
 /// All our keys are UTF-8, in which byte 0xff never occurs, so the last byte can always be raised.
-pub(super) fn prefix_end(prefix: &str) -> Vec<u8> {
+fn prefix_end(prefix: &str) -> Vec<u8> {
     let mut end = prefix.as_bytes().to_vec();
     match end.last_mut() {
         Some(last) => *last += 1,
@@ -366,8 +326,6 @@ fn no_header() -> KvError {
 const MESSAGE_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// Enough to find the living among three members with good odds.
 const ATTEMPTS_MAX: u32 = 8;
-const WATCH_ATTEMPTS_MAX: u32 = 3;
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(50);
-const CALL_KEYS_MAX: usize = 1000;
 const HEALTH_DEADLINE: Duration = Duration::from_secs(2);
-pub(super) const HEALTH_KEY: &str = "/registry/health";
+const HEALTH_KEY: &str = "/registry/health";
