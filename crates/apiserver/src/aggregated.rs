@@ -27,11 +27,14 @@ use crate::server::{
     Health, HealthCheck, LifecycleConfig, Limits, ListenerConfig, Metrics, Outcome, Probe, Routed,
     Server, ServerConfig, Serving, Tls, TlsConfig, signal,
 };
+use crate::storage::usage::{self, UsageMetrics};
 use crate::storage::{CacheOptions, EmbeddedKv, EmbeddedOptions, EtcdKv, EtcdOptions, Kv, compact};
 use crate::tasks::{OnExit, Tasks};
 
 /// How often the certificate's files are looked at.
 const CERTIFICATE_POLL: Duration = Duration::from_secs(5);
+/// How often the store is asked how full it is.
+const USAGE_POLL: Duration = Duration::from_secs(60);
 
 /// Where the objects are kept.
 #[derive(Debug, Clone)]
@@ -61,6 +64,14 @@ impl StoreConfig {
         match self {
             Self::Etcd(_) => "etcd",
             Self::Embedded(_) => "store",
+        }
+    }
+
+    /// In metrics; kube-apiserver numbers its etcds.
+    fn id(&self) -> &'static str {
+        match self {
+            Self::Etcd(_) => "etcd-0",
+            Self::Embedded(_) => "embedded-0",
         }
     }
 }
@@ -117,6 +128,11 @@ impl Host {
             let (kv, stop) = (kv.clone(), tasks.stopping().clone());
             tasks.spawn("compaction", OnExit::Shutdown, compact::run(kv, interval, stop));
         }
+        let metrics = Arc::new(Metrics::new());
+        let usage = UsageMetrics::new(config.store.id());
+        metrics.register(|registry| usage.register(registry));
+        let watching = usage::run(kv.clone(), USAGE_POLL, usage, tasks.stopping().clone());
+        tasks.spawn("store-usage", OnExit::Shutdown, watching);
         let ca = CaBundle::follow(client.clone(), &tasks);
         let namespaces = Arc::new(NamespaceCache::follow(client.clone(), &tasks));
         let mut health = Health::new();
@@ -145,7 +161,7 @@ impl Host {
             clock: Arc::new(SystemClock),
             tasks,
             health,
-            metrics: Arc::new(Metrics::new()),
+            metrics,
         })
     }
 

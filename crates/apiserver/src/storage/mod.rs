@@ -13,10 +13,9 @@ mod item;
 mod key;
 mod limits;
 mod list;
-mod key;
-mod list;
 mod objects;
 mod resource_store;
+pub mod usage;
 mod watch;
 
 use std::fmt;
@@ -36,6 +35,7 @@ pub use self::key::KeySpace;
 pub use self::list::ObjectList;
 pub use self::objects::Objects;
 pub use self::resource_store::{Change, ResourceStore, Updated};
+pub use self::usage::Usage;
 pub use self::watch::{FormId, SharedItem, WatchEvent, WatchStream};
 
 /// The store's logical clock: one counter over all keys; etcd's revision. Never 0 for a write.
@@ -185,4 +185,9 @@ pub trait Kv: Send + Sync + fmt::Debug {
 
     /// Ok when a linearizable read succeeds within two seconds.
     async fn health(&self) -> Result<(), KvError>;
+
+    /// How full the store is; `None` = it can't tell.
+    async fn usage(&self) -> Result<Option<Usage>, KvError> {
+        Ok(None)
+    }
 }

@@ -14,6 +14,7 @@ mod watch;
 mod writer;
 
 use std::fmt;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -30,7 +31,7 @@ use self::read::Snapshot;
 use self::watch::{Hub, closed};
 use self::writer::Job;
 use super::{
-    Expect, Got, Kv, KvError, KvWatch, Listed, Outcome, Page, Revision, Write, limits,
+    Expect, Got, Kv, KvError, KvWatch, Listed, Outcome, Page, Revision, Usage, Write, limits,
 };
 
 /// Where the store is and what it may take.
@@ -219,6 +220,14 @@ impl Kv for EmbeddedKv {
         })??;
         Ok(())
     }
+
+    /// The file's blocks on disk, for it has holes.
+    async fn usage(&self) -> Result<Option<Usage>, KvError> {
+        let file = tokio::fs::metadata(Self::file(&self.options.directory)).await;
+        let file = file.map_err(|error| KvError::Unavailable { detail: error.to_string() })?;
+        let bytes = file.blocks() * BLOCK_BYTES;
+        Ok(Some(Usage { bytes, quota_bytes: None, is_full: false }))
+    }
 }
 
 /// Runs `work` where it may block.
@@ -232,6 +241,8 @@ where
         .map_err(|error| KvError::Unavailable { detail: format!("a read failed: {error}") })?
 }
 
+/// The unit of `st_blocks`, whatever the file system's own.
+const BLOCK_BYTES: u64 = 512;
 const DEADLINE: Duration = Duration::from_secs(5);
 const HEALTH_DEADLINE: Duration = Duration::from_secs(2);
 /// Transactions that wait for the writer; with the limit above, 384 MiB at the very most.

@@ -6,6 +6,7 @@ mod feed;
 mod range;
 mod stream;
 mod streams;
+mod usage;
 mod watch;
 
 use std::fmt;
@@ -24,7 +25,7 @@ use self::error::{EtcdFailure, classify, kv_error, never_sent};
 use self::range::Streaming;
 use self::streams::Streams;
 use super::{
-    Expect, Got, KeyValue, Kv, KvError, KvWatch, Listed, Outcome, Page, Revision, Write,
+    Expect, Got, KeyValue, Kv, KvError, KvWatch, Listed, Outcome, Page, Revision, Usage, Write,
     limits,
 };
 
@@ -294,6 +295,10 @@ impl Kv for EtcdKv {
                 detail: format!("no answer within {HEALTH_DEADLINE:?}"),
             }),
         }
+    }
+
+    async fn usage(&self) -> Result<Option<Usage>, KvError> {
+        self.database_usage().await.map(Some)
     }
 }
 
