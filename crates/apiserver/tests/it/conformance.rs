@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apiserver::storage::conformance::Fixture;
-use apiserver::storage::{EmbeddedKv, EmbeddedOptions};
+use apiserver::storage::{EmbeddedKv, EmbeddedOptions, EtcdKv, EtcdOptions};
 
 use crate::directory::Directory;
 use crate::etcd::PrivateEtcd;
@@ -22,18 +22,34 @@ mod on_etcd {
         (Fixture::new(etcd.kv().await), etcd)
     }
 
-    apiserver::kv_conformance!(shared = shared, own = own);
+    async fn quiet() -> (Fixture, ()) {
+        let mut options = EtcdOptions::new(vec![env("TEST_ETCD_ENDPOINT")]);
+        options.progress_interval = HOUR;
+        (Fixture::new(Arc::new(EtcdKv::connect(&options).await.unwrap())), ())
+    }
+
+    apiserver::kv_conformance!(shared = shared, own = own, quiet = quiet);
 }
 
 mod on_embedded {
     use super::*;
 
     async fn own() -> (Fixture, Directory) {
+        with(Duration::from_millis(200))
+    }
+
+    async fn quiet() -> (Fixture, Directory) {
+        with(HOUR)
+    }
+
+    fn with(progress_interval: Duration) -> (Fixture, Directory) {
         let directory = Directory::new();
         let mut options = EmbeddedOptions::new(&directory.path);
-        options.progress_interval = Duration::from_millis(200);
+        options.progress_interval = progress_interval;
         (Fixture::new(Arc::new(EmbeddedKv::open(options).unwrap())), directory)
     }
 
-    apiserver::kv_conformance!(shared = own, own = own);
+    apiserver::kv_conformance!(shared = own, own = own, quiet = quiet);
 }
+
+const HOUR: Duration = Duration::from_secs(3600);

@@ -12,6 +12,9 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
 };
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
 use crate::support::env;
 
 /// Stops with its value and takes its data along.
@@ -22,6 +25,7 @@ pub(crate) struct PrivateEtcd {
     peer_port: u16,
     /// CA, certificate and key for both sides, in `directory`'s neighbour files.
     tls: Option<Tls>,
+    arguments: Vec<String>,
 }
 
 struct Tls {
@@ -32,19 +36,25 @@ struct Tls {
 impl PrivateEtcd {
     pub(crate) async fn start() -> Self {
         let directory = std::env::temp_dir().join(format!("apiserver-it-{}", new_uid()));
-        Self::start_in(directory, None).await
+        Self::start_in(directory, None, &[]).await
+    }
+
+    pub(crate) async fn start_with(arguments: &[&str]) -> Self {
+        let directory = std::env::temp_dir().join(format!("apiserver-it-{}", new_uid()));
+        Self::start_in(directory, None, arguments).await
     }
 
     /// Both sides must show a certificate of one CA.
     pub(crate) async fn start_with_tls() -> Self {
         let directory = std::env::temp_dir().join(format!("apiserver-it-{}", new_uid()));
         let tls = Tls::make(&directory.with_extension("tls"));
-        Self::start_in(directory, Some(tls)).await
+        Self::start_in(directory, Some(tls), &[]).await
     }
 
-    async fn start_in(directory: PathBuf, tls: Option<Tls>) -> Self {
+    async fn start_in(directory: PathBuf, tls: Option<Tls>, arguments: &[&str]) -> Self {
         let (port, peer_port) = (free_port(), free_port());
-        let mut etcd = Self { child: None, directory, port, peer_port, tls };
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let mut etcd = Self { child: None, directory, port, peer_port, tls, arguments };
         etcd.restart().await;
         etcd
     }
@@ -72,6 +82,7 @@ impl PrivateEtcd {
             .args([format!("--listen-peer-urls={peer}")])
             .args([format!("--initial-advertise-peer-urls={peer}")])
             .args([format!("--initial-cluster=it={peer}")])
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -110,11 +121,79 @@ impl PrivateEtcd {
 
     /// A client with short deadlines.
     pub(crate) async fn kv(&self) -> Arc<dyn Kv> {
+        Arc::new(EtcdKv::connect(&self.options()).await.unwrap())
+    }
+
+    /// Those of [`PrivateEtcd::kv`].
+    pub(crate) fn options(&self) -> EtcdOptions {
         let mut options = EtcdOptions::new(vec![self.endpoint()]);
         options.tls = self.tls.as_ref().map(|tls| tls.options.clone());
         options.deadline = Duration::from_secs(2);
         options.progress_interval = Duration::from_millis(200);
-        Arc::new(EtcdKv::connect(&options).await.unwrap())
+        options
+    }
+
+    /// One of etcd's own metrics.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await.unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {name}")).parse().unwrap()
+    }
+
+    /// Waits until one of etcd's own metrics has the value.
+    pub(crate) async fn wait_for_metric(&self, name: &str, expected: f64) {
+        let mut value = f64::NAN;
+        for _ in 0..200 {
+            value = self.metric(name).await;
+            if (value - expected).abs() < 0.5 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{name} is {value} after 10 s, not {expected}");
+    }
+}
+
+/// etcd's own proxy before an etcd: it does not stream ranges, as etcd did not before 3.7.
+pub(crate) struct Proxy {
+    child: Child,
+    port: u16,
+}
+
+impl Proxy {
+    pub(crate) async fn start(etcd: &PrivateEtcd) -> Self {
+        let port = free_port();
+        let child = Command::new(env("TEST_ETCD_BIN"))
+            .args(["grpc-proxy", "start"])
+            .args([format!("--endpoints=127.0.0.1:{}", etcd.port)])
+            .args([format!("--listen-addr=127.0.0.1:{port}")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("TEST_ETCD_BIN is an etcd");
+        let proxy = Self { child, port };
+        for _ in 0..200 {
+            if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok() {
+                return proxy;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the proxy on port {port} does not listen after 10 s");
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.child.kill().expect("our own child");
+        self.child.wait().expect("our own child");
     }
 }
 
@@ -156,7 +235,7 @@ fn flag(name: &str, path: &Path) -> String {
     format!("{name}={}", path.display())
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.local_addr().unwrap().port()
 }

@@ -8,10 +8,10 @@ use apiserver::tasks::{OnExit, Tasks};
 use bytes::Bytes;
 use futures::StreamExt as _;
 
-use crate::etcd::PrivateEtcd;
+use crate::etcd::{PrivateEtcd, Proxy, free_port};
 use crate::support::Bench;
 
-async fn put(kv: &dyn Kv, key: &str, value: &str) -> i64 {
+pub(crate) async fn put(kv: &dyn Kv, key: &str, value: &str) -> i64 {
     let write = Write::Put { key: key.into(), value: Bytes::from(value.to_owned()) };
     match kv.txn(Vec::new(), vec![write]).await.unwrap() {
         Outcome::Done(revision) => revision,
@@ -201,4 +201,55 @@ async fn a_dead_member_does_not_matter() {
         assert_eq!(kv.get("a", None).await.unwrap().kv.unwrap().mod_revision, revision);
         drop(kv.watch("a", revision).await.unwrap());
     }
+}
+
+/// Every call finds the member that is there, over TLS too.
+#[tokio::test]
+async fn a_dead_member_does_not_matter_with_tls() {
+    let etcd = PrivateEtcd::start_with_tls().await;
+    let mut options = etcd.options();
+    options.endpoints.insert(0, format!("https://127.0.0.1:{}", free_port()));
+    let kv = EtcdKv::connect(&options).await.unwrap();
+    for n in 0..20 {
+        let revision = put(&kv, "a", &n.to_string()).await;
+        assert_eq!(kv.list("a", Page::default()).await.unwrap().items.len(), 1);
+        let mut watch = kv.watch("a", revision).await.unwrap();
+        assert_eq!(watch.next().await.unwrap().unwrap().revision, revision);
+    }
+    assert!(kv.usage().await.unwrap().is_some());
+}
+
+/// Of the right CA, but without a certificate of our own.
+#[tokio::test]
+async fn etcd_refuses_who_shows_no_certificate() {
+    let etcd = PrivateEtcd::start_with_tls().await;
+    let mut options = etcd.options();
+    let tls = options.tls.as_mut().unwrap();
+    assert!(tls.identity.take().is_some() && tls.ca.is_some());
+    let kv = EtcdKv::connect(&options).await.unwrap();
+    assert!(matches!(kv.health().await, Err(KvError::Unavailable { .. })));
+}
+
+/// As with etcd before 3.7: long lists come in pages, of one revision all the same.
+#[tokio::test]
+async fn lists_where_ranges_are_not_streamed() {
+    let etcd = PrivateEtcd::start().await;
+    let proxy = Proxy::start(&etcd).await;
+    let kv = EtcdKv::connect(&EtcdOptions::new(vec![proxy.endpoint()])).await.unwrap();
+    for chunk in 0..12 {
+        let writes = (0..100)
+            .map(|n| Write::Put {
+                key: format!("p/{:05}", chunk * 100 + n),
+                value: Bytes::from("x"),
+            })
+            .collect();
+        kv.txn(Vec::new(), writes).await.unwrap();
+    }
+    for _ in 0..2 {
+        let listed = kv.list("p/", Page::default()).await.unwrap();
+        assert_eq!((listed.items.len(), listed.count), (1200, 1200));
+        assert!(listed.items.is_sorted_by_key(|kv| &kv.key));
+    }
+    let calls = "grpc_server_started_total{grpc_method=\"RangeStream\",grpc_service=\"etcdserverpb.KV\",grpc_type=\"server_stream\"}";
+    assert_eq!(etcd.metric(calls).await.to_string(), "0", "etcd itself was asked");
 }

@@ -9,6 +9,8 @@ mod conformance;
 mod directory;
 mod embedded;
 mod etcd;
+mod etcd_space;
+mod etcd_watch;
 mod kv;
 mod lifecycle;
 mod list;

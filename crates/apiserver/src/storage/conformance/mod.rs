@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a case fails by panicking")]
 
 pub mod history;
+pub mod progress;
 pub mod reads;
 pub mod watches;
 pub mod writes;
@@ -136,13 +137,15 @@ async fn progress(watch: &mut KvWatch, revision: Revision) -> Vec<KvEvent> {
     }
 }
 
-/// Makes a `#[tokio::test]` of every case, in modules `reads`, `writes`, `watches` and `history`.
+/// Makes a `#[tokio::test]` of every case, in modules `reads`, `writes`, `watches`, `progress` and
+/// `history`.
 ///
-/// `shared` and `own` are paths of `async fn() -> (Fixture, impl Sized)`; the second value is kept
-/// until the case is over. `own` makes a store that the case may compact.
+/// `shared`, `own` and `quiet` are paths of `async fn() -> (Fixture, impl Sized)`; the second value
+/// is kept until the case is over. `own` makes a store that the case may compact, `quiet` one that
+/// reports no progress for an hour unless it is asked.
 #[macro_export]
 macro_rules! kv_conformance {
-    (shared = $shared:path, own = $own:path $(,)?) => {
+    (shared = $shared:path, own = $own:path, quiet = $quiet:path $(,)?) => {
         $crate::kv_conformance!(@module reads, $shared,
             get_returns_value_and_revision, get_of_a_missing_key_has_the_stores_revision,
             get_reads_its_own_write, get_at_a_revision_sees_the_past,
@@ -152,7 +155,8 @@ macro_rules! kv_conformance {
             list_pages_at_one_revision_while_writes_go_on, list_at_a_revision_sees_the_past,
             list_at_a_future_revision_is_refused, list_start_may_lie_between_keys,
             list_start_at_the_end_is_empty, list_limit_larger_than_the_rest_returns_the_rest,
-            list_more_keys_than_one_call_gives, count_follows_writes_and_deletes, is_healthy,
+            list_more_keys_than_one_call_gives, list_of_keys_only_has_no_values,
+            list_of_large_values_is_of_one_revision, count_follows_writes_and_deletes, is_healthy,
         );
         $crate::kv_conformance!(@module writes, $shared,
             put_makes_a_larger_revision, put_keeps_any_bytes, put_of_an_empty_value_is_a_value,
@@ -176,6 +180,13 @@ macro_rules! kv_conformance {
             watch_hears_nothing_of_deletes_of_missing_keys, watches_hear_the_same,
             watch_of_one_key_may_be_a_prefix, watch_resumes_where_another_ended,
             watch_under_concurrent_writers_misses_nothing, a_slow_watch_never_has_a_gap,
+        );
+        $crate::kv_conformance!(@module progress, $quiet,
+            progress_comes_when_asked, progress_comes_to_a_watch_that_waits_for_its_start,
+            progress_comes_to_every_watch, progress_comes_after_history,
+            progress_is_not_held_up_by_a_watch_from_the_future,
+            progress_is_not_held_up_by_an_unread_watch, asked_progress_is_never_ahead_of_events,
+            a_stalled_watch_holds_up_nobody,
         );
         $crate::kv_conformance!(@module history, $own,
             revisions_have_no_holes, compaction_refuses_older_gets,

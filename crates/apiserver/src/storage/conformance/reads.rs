@@ -1,6 +1,8 @@
 //! Cases of get, list, count and health.
 
-use super::super::{KvError, Page, Write};
+use futures::future::join;
+
+use super::super::{KeyValue, KvError, Page, Write};
 use super::{Fixture, done};
 
 pub async fn get_returns_value_and_revision(f: &Fixture) {
@@ -194,4 +196,54 @@ async fn names(f: &Fixture, page: Page) -> Vec<String> {
     let all = f.all();
     let name = |key: &String| key.strip_prefix(&all).expect("a key of the prefix").to_owned();
     listed.items.iter().map(|kv| name(&kv.key)).collect()
+}
+
+/// Keys, revisions and counts as with values.
+pub async fn list_of_keys_only_has_no_values(f: &Fixture) {
+    let first = f.put("a", "1").await;
+    f.put("b", "1").await;
+    f.put("a", "2").await;
+    f.put("c", "").await;
+    let pages = [
+        Page::default(),
+        Page { limit: 2, ..Page::default() },
+        Page { start: Some(f.key("b")), ..Page::default() },
+        Page { at: Some(first), ..Page::default() },
+    ];
+    for page in pages {
+        let full = f.kv.list(&f.all(), page.clone()).await.unwrap();
+        let keys = f.kv.list(&f.all(), Page { keys_only: true, ..page }).await.unwrap();
+        assert!(keys.items.iter().all(|kv| kv.value.is_empty()), "{keys:?}");
+        assert_eq!(keys.count, full.count);
+        let of = |kv: &KeyValue| (kv.key.clone(), kv.mod_revision);
+        let of_all = |items: &[KeyValue]| items.iter().map(of).collect::<Vec<_>>();
+        assert_eq!(of_all(&keys.items), of_all(&full.items));
+    }
+    assert_eq!(f.value("a").await.as_deref(), Some("2"), "the values are still there");
+}
+
+/// Many large values come in more messages than one, and are of one revision all the same.
+pub async fn list_of_large_values_is_of_one_revision(f: &Fixture) {
+    let value = "x".repeat(400 * 1024);
+    for n in 0..20 {
+        f.put(&format!("{n:02}"), &value).await;
+    }
+    let write = async {
+        for n in 0..20 {
+            f.put(&format!("{n:02}"), "small").await;
+        }
+    };
+    let all = f.all();
+    let read = async {
+        for _ in 0..5 {
+            let listed = f.kv.list(&all, Page::default()).await.unwrap();
+            assert_eq!((listed.items.len(), listed.count), (20, 20));
+            // In the order of the writes: what is small was written before what is not.
+            let small = listed.items.iter().filter(|kv| kv.value.len() == 5).count();
+            assert!(listed.items[..small].iter().all(|kv| kv.value.len() == 5));
+            let newest = listed.items.iter().map(|kv| kv.mod_revision).max().unwrap();
+            assert!(newest <= listed.revision, "{newest} in a list of {}", listed.revision);
+        }
+    };
+    join(write, read).await;
 }

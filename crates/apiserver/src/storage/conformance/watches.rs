@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::{join, join_all};
 
@@ -130,11 +131,14 @@ pub async fn watch_from_the_future_waits(f: &Fixture) {
     let from = now + 1000;
     let mut watch = f.watch(from).await;
     f.put("early", "1").await;
+    // Many at once elsewhere: a thousand commits one after the other may take a disk too long.
+    let elsewhere = |n: usize| {
+        let key = format!("{}-elsewhere/{n}", f.prefix);
+        f.kv.txn(Vec::new(), vec![Write::Put { key, value: Bytes::new() }])
+    };
     let write = async {
-        loop {
-            if f.put("a", "1").await >= from {
-                break;
-            }
+        while f.put("a", "1").await < from {
+            join_all((0..50).map(elsewhere)).await;
         }
     };
     let (heard, ()) = join(events(&mut watch, 1), write).await;

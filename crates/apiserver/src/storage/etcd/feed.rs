@@ -19,11 +19,11 @@ pub(super) struct FeedSender {
 }
 
 /// What has become of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Pushed {
     Queued,
-    /// The watch does not keep up.
-    Full,
+    /// The watch does not keep up; the batch is given back.
+    Full(KvBatch),
     /// Nobody listens any more.
     Gone,
 }
@@ -63,11 +63,11 @@ impl FeedSender {
         let room = match self.room.clone().try_acquire_many_owned(units) {
             Ok(room) => room,
             Err(_) if self.is_gone() => return Pushed::Gone,
-            Err(_) if patience.is_zero() => return Pushed::Full,
+            Err(_) if patience.is_zero() => return Pushed::Full(batch),
             Err(_) => match timeout(patience, self.room.clone().acquire_many_owned(units)).await {
                 Ok(Ok(room)) => room,
                 Ok(Err(_)) => return Pushed::Gone,
-                Err(_) => return Pushed::Full,
+                Err(_) => return Pushed::Full(batch),
             },
         };
         // A batch takes a unit at least, so the queue itself is never full.
@@ -169,7 +169,7 @@ mod tests {
         for (bytes, expected) in [(1, ROOM_UNITS), (1024 * 1024, 31), (1 << 30, 1)] {
             let (sender, _feed) = feed(Arc::default());
             let mut queued = 0;
-            while sender.push(batch(1, bytes), Duration::ZERO).await == Pushed::Queued {
+            while matches!(sender.push(batch(1, bytes), Duration::ZERO).await, Pushed::Queued) {
                 queued += 1;
             }
             assert_eq!(queued, expected, "of {bytes} bytes");
@@ -208,7 +208,7 @@ mod tests {
         let waiting = sender.push(batch(2, 1), Duration::from_secs(3600));
         let drop_it = async move { drop(feed) };
         let (pushed, ()) = futures::join!(waiting, drop_it);
-        assert_eq!(pushed, Pushed::Gone);
+        assert!(matches!(pushed, Pushed::Gone), "{pushed:?}");
         gone.notified().await;
     }
 }

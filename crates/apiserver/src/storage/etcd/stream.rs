@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use etcd_client::proto::PbWatchResponse;
 use etcd_client::{WatchClient, WatchOptions, WatchRequestSender, WatchResponseStream};
-use tokio::sync::{Notify, mpsc, oneshot, watch as channel};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch as channel};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tracing::debug;
 
-use super::super::{KvError, Revision};
+use super::super::{KvBatch, KvError, Revision};
 use super::error::kv_error;
 use super::events::Assembler;
 use super::feed::{Feed, FeedSender, Pushed, feed};
@@ -36,7 +36,7 @@ pub(super) struct Joined {
 }
 
 /// How a stream is driven.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Pace {
     /// For the answer to a request, and for etcd to take one.
     pub(super) deadline: Duration,
@@ -44,8 +44,17 @@ pub(super) struct Pace {
     pub(super) ask: Duration,
     /// A stream that is silent for longer is dead.
     pub(super) silence: Duration,
-    /// How long one watch may make the others of its stream wait when its buffer is full.
-    pub(super) patience: Duration,
+    /// How a watch with a full buffer may make its stream wait; `None` = it ends at once.
+    pub(super) patience: Option<Patience>,
+}
+
+/// What a stream does not read stays in the window of the connection, which has room for two
+/// streams that wait (hyper: 5 MiB, 2 MiB for each) before it stands still for all.
+#[derive(Debug, Clone)]
+pub(super) struct Patience {
+    pub(super) longest: Duration,
+    /// A permit for each stream that may wait.
+    pub(super) waiting: Arc<Semaphore>,
 }
 
 /// Drives a stream until nobody needs it, `stop` is cancelled, or it breaks, which ends all its
@@ -195,9 +204,10 @@ impl Stream {
         let Some(listener) = self.watches.get_mut(&message.watch_id) else { return Ok(()) };
         let end = match listener.assembler.add(message.events, message.fragment) {
             Ok(None) => return Ok(()),
-            Ok(Some(batch)) => match listener.feed.push(batch, self.pace.patience).await {
+            Ok(Some(batch)) => match push(&listener.feed, batch, self.pace.patience.as_ref()).await
+            {
                 Pushed::Queued => return Ok(()),
-                Pushed::Full => unavailable("the watch does not keep up with the changes"),
+                Pushed::Full(_) => unavailable("the watch does not keep up with the changes"),
                 Pushed::Gone => unavailable("nobody listens"),
             },
             Err(error) => error,
@@ -259,6 +269,16 @@ impl Stream {
             self.remove(id, unavailable("nobody listens")).await?;
         }
         Ok(())
+    }
+}
+
+async fn push(feed: &FeedSender, batch: KvBatch, patience: Option<&Patience>) -> Pushed {
+    match (feed.push(batch, Duration::ZERO).await, patience) {
+        (Pushed::Full(batch), Some(patience)) => match patience.waiting.try_acquire() {
+            Ok(_permit) => feed.push(batch, patience.longest).await,
+            Err(_) => Pushed::Full(batch),
+        },
+        (pushed, _) => pushed,
     }
 }
 

@@ -11,16 +11,16 @@
 //! it. On the shared stream that is harmless: its revision is below the watch's beginning.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{Client, WatchClient};
-use tokio::sync::{mpsc, oneshot, watch as channel};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch as channel};
 use tokio::time::timeout;
 
 use super::super::{KvError, Revision};
 use super::MESSAGE_BYTES_MAX;
-use super::stream::{Join, Joined, Pace, run};
+use super::stream::{Join, Joined, Pace, Patience, run};
 use crate::tasks::{OnExit, Tasks};
 
 /// Stops its tasks, and with them all watches, when it is dropped.
@@ -34,6 +34,7 @@ pub(super) struct Streams {
     asked: channel::Sender<Revision>,
     /// The highest revision that etcd has answered with.
     seen: AtomicI64,
+    waiting: Arc<Semaphore>,
 }
 
 impl Streams {
@@ -46,6 +47,7 @@ impl Streams {
             shared: Mutex::new(None),
             asked: channel::Sender::new(0),
             seen: AtomicI64::new(0),
+            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
         }
     }
 
@@ -71,7 +73,9 @@ impl Streams {
     /// A watch from `from` on a stream of its own, which may wait a while for its reader and asks
     /// often whether it is through with history.
     pub(super) async fn replay(&self, prefix: &str, from: Revision) -> Result<Joined, KvError> {
-        let joins = self.open(Pace { ask: REPLAY_ASK, patience: self.deadline, ..self.pace() });
+        let patience = Patience { longest: self.deadline, waiting: self.waiting.clone() };
+        let pace = Pace { ask: REPLAY_ASK, patience: Some(patience), ..self.pace() };
+        let joins = self.open(pace);
         self.ask(&joins, prefix, from).await
     }
 
@@ -80,7 +84,7 @@ impl Streams {
             deadline: self.deadline,
             ask: self.progress_interval,
             silence: self.progress_interval.saturating_mul(SILENT_ROUNDS_MAX),
-            patience: Duration::ZERO,
+            patience: None,
         }
     }
 
@@ -135,4 +139,6 @@ fn broken() -> KvError {
 const SILENT_ROUNDS_MAX: u32 = 6;
 /// How often a stream with history asks whether it is through; etcd works at it as often.
 const REPLAY_ASK: Duration = Duration::from_millis(100);
+/// See [`Patience`].
+const WAITING_MAX: usize = 2;
 const JOINS_MAX: usize = 64;
