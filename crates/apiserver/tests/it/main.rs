@@ -8,6 +8,7 @@
 mod conformance;
 mod directory;
 mod embedded;
+mod embedded_disk;
 mod etcd;
 mod etcd_space;
 mod etcd_watch;

@@ -35,7 +35,7 @@ impl OpenError {
     pub(super) fn io(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {
-            io::ErrorKind::StorageFull => Self::DiskFull { path },
+            _ if is_full(&source) => Self::DiskFull { path },
             // What redb says of a file that is not its own.
             io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
                 Self::Damaged { path, detail: source.to_string() }
@@ -69,16 +69,21 @@ impl OpenError {
     }
 }
 
-/// A failure at work: whether a write happened is unknown, so it is never `Other`.
+/// No space, no quota, or a file as large as it may be.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+/// A failure at work: whether a write happened is unknown, so it is never `Other`. `NoSpace` is to
+/// be made sure of by the writer.
 pub(super) fn kv_error(error: impl Into<redb::Error>) -> KvError {
     let detail = match error.into() {
-        redb::Error::Io(error) if error.kind() == io::ErrorKind::StorageFull => {
-            format!("the disk is full: {error}")
+        redb::Error::Io(error) if is_full(&error) => {
+            return KvError::NoSpace { detail: format!("the disk is full: {error}") };
         }
         redb::Error::Corrupted(detail) => format!("the store's file is damaged: {detail}"),
-        redb::Error::PreviousIo => {
-            "an earlier I/O error closed the store's file; restart once its cause is gone".into()
-        }
+        redb::Error::PreviousIo => "an earlier I/O error closed the store's file".into(),
         other => other.to_string(),
     };
     KvError::Unavailable { detail }

@@ -8,6 +8,7 @@
 
 mod apply;
 mod error;
+mod file;
 mod read;
 mod tables;
 mod watch;
@@ -21,12 +22,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redb::Database;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::{timeout, timeout_at};
 
 pub use self::error::OpenError;
+use self::file::StoreFile;
 use self::read::Snapshot;
 use self::watch::{Hub, closed};
 use self::writer::Job;
@@ -72,13 +73,13 @@ pub struct EmbeddedKv {
 
 /// What the writer and the watches have in common.
 struct Shared {
-    database: Database,
+    file: StoreFile,
     hub: Hub,
 }
 
 impl Shared {
     fn snapshot(&self) -> Result<Snapshot, KvError> {
-        Snapshot::of(&self.database)
+        self.file.with(Snapshot::of)
     }
 }
 
@@ -95,8 +96,8 @@ impl EmbeddedKv {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(options: EmbeddedOptions) -> Result<Self, OpenError> {
-        let (database, revision) = tables::open(&options.directory, options.cache_bytes)?;
-        let shared = Arc::new(Shared { database, hub: Hub::new(revision) });
+        let (file, revision) = StoreFile::open(&options.directory, options.cache_bytes)?;
+        let shared = Arc::new(Shared { file, hub: Hub::new(revision) });
         let (jobs, receiver) = mpsc::channel(JOBS_MAX);
         let of_writer = shared.clone();
         let writer = std::thread::Builder::new()
@@ -226,7 +227,7 @@ impl Kv for EmbeddedKv {
         let file = tokio::fs::metadata(Self::file(&self.options.directory)).await;
         let file = file.map_err(|error| KvError::Unavailable { detail: error.to_string() })?;
         let bytes = file.blocks() * BLOCK_BYTES;
-        Ok(Some(Usage { bytes, quota_bytes: None, is_full: false }))
+        Ok(Some(Usage { bytes, quota_bytes: None, is_full: self.shared.file.is_full() }))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use redb::Durability;
+use redb::{Database, Durability};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
@@ -69,6 +69,19 @@ impl Job {
             Self::Compact { .. } => 0,
         }
     }
+
+    fn grows(&self) -> bool {
+        let is_put = |write: &Write| matches!(write, Write::Put { .. });
+        matches!(self, Self::Txn { writes, .. } if writes.iter().any(is_put))
+    }
+
+    /// Its answer, to be replaced by the failure.
+    fn untried(self) -> Answer {
+        match self {
+            Self::Txn { answer, .. } => Answer::Txn(answer, Ok(Outcome::Conflict(Vec::new()))),
+            Self::Compact { answer, .. } => Answer::Compact(answer, Ok(())),
+        }
+    }
 }
 
 /// An answer that waits for the commit.
@@ -79,11 +92,10 @@ enum Answer {
 
 impl Answer {
     /// The commit failed: nobody may believe that it was done.
-    fn fail(self, detail: &str) -> Self {
-        let unavailable = || KvError::Unavailable { detail: detail.to_owned() };
+    fn fail(self, error: &KvError) -> Self {
         match self {
-            Self::Txn(to, _) => Self::Txn(to, Err(unavailable())),
-            Self::Compact(to, _) => Self::Compact(to, Err(unavailable())),
+            Self::Txn(to, _) => Self::Txn(to, Err(copy(error))),
+            Self::Compact(to, _) => Self::Compact(to, Err(copy(error))),
         }
     }
 
@@ -100,8 +112,22 @@ impl Answer {
 fn commit(shared: &Shared, batch: Vec<Job>, mut sweep: bool) -> bool {
     let mut answers = Vec::with_capacity(batch.len());
     let mut news = Vec::new();
-    match apply(shared, batch, &mut sweep, &mut answers, &mut news) {
-        Ok(()) => {
+    // Deleting and compacting is what makes room, so it is tried on a full disk too.
+    let growth = batch.iter().filter(|job| job.grows()).map(Job::bytes).reduce(|a, b| a + b);
+    let failure = match shared.file.prepare(growth) {
+        Ok(()) => shared
+            .file
+            .with(|database| apply(database, batch, &mut sweep, &mut answers, &mut news))
+            .err()
+            .and_then(|failure| settle(shared, failure, &news)),
+        Err(failure) => {
+            answers.extend(batch.into_iter().map(Job::untried));
+            Some(failure)
+        }
+    };
+    match failure {
+        None => {
+            shared.file.committed();
             shared.hub.set_failure(None);
             for batch in &news {
                 shared.hub.publish(batch);
@@ -109,11 +135,12 @@ fn commit(shared: &Shared, batch: Vec<Job>, mut sweep: bool) -> bool {
             answers.into_iter().for_each(Answer::send);
             sweep
         }
-        Err(failure) => {
-            let detail = failure.to_string();
+        Some(failure) => {
             error!(error = %failure, "cannot commit to the store's file");
-            shared.hub.set_failure(Some(detail.clone()));
-            answers.into_iter().for_each(|answer| answer.fail(&detail).send());
+            // A full disk is no reason not to read.
+            let is_ill = !matches!(failure, KvError::NoSpace { .. });
+            shared.hub.set_failure(is_ill.then(|| failure.to_string()));
+            answers.into_iter().for_each(|answer| answer.fail(&failure).send());
             // With the next commit, if there is one: no busy loop over a broken disk.
             false
         }
@@ -122,14 +149,14 @@ fn commit(shared: &Shared, batch: Vec<Job>, mut sweep: bool) -> bool {
 
 /// Every job gets an entry in `answers`, whatever happens.
 fn apply(
-    shared: &Shared,
+    database: &Database,
     batch: Vec<Job>,
     sweep: &mut bool,
     answers: &mut Vec<Answer>,
     news: &mut Vec<KvBatch>,
 ) -> Result<(), KvError> {
     let begin = || {
-        let mut txn = shared.database.begin_write().map_err(kv_error)?;
+        let mut txn = database.begin_write().map_err(kv_error)?;
         txn.set_durability(Durability::Immediate)
             .map_err(|error| KvError::Other { detail: error.to_string() })?;
         Ok(txn)
@@ -200,8 +227,26 @@ fn apply(
     }
 }
 
+/// What has become of a failed commit: the file itself tells. `None` = it was done after all.
+fn settle(shared: &Shared, failure: KvError, news: &[KvBatch]) -> Option<KvError> {
+    let before = shared.hub.published();
+    match shared.file.recover(&failure) {
+        Ok(revision) if revision > before && news.last().map(|n| n.revision) == Some(revision) => {
+            None
+        }
+        // Certainly not done.
+        Ok(_) => Some(failure),
+        Err(error) => Some(KvError::Unavailable {
+            detail: format!("{failure}; the file can't be opened again: {error}"),
+        }),
+    }
+}
+
 fn copy(error: &KvError) -> KvError {
-    KvError::Unavailable { detail: error.to_string() }
+    match error {
+        KvError::NoSpace { detail } => KvError::NoSpace { detail: detail.clone() },
+        other => KvError::Unavailable { detail: other.to_string() },
+    }
 }
 
 /// Limits of one commit, of which the last job may exceed the bytes by its own size.
