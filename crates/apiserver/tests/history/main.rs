@@ -16,7 +16,6 @@
 mod clients;
 mod lab;
 mod model;
-mod planted;
 mod recorder;
 mod round;
 mod suite;

@@ -23,7 +23,9 @@ use crate::model::history::{History, Revision};
 use crate::recorder::Recorder;
 
 /// What the replicas' answers come from: decides when a 410 is in order.
-pub(crate) const SERVED: Served = Served::FromStore;
+///
+/// The caches of `lab::replica` remember more events than this; fewer, and it would be a defect.
+pub(crate) const SERVED: Served = Served::FromCache { events: 200 };
 
 /// What is played.
 #[derive(Debug, Clone, Copy)]

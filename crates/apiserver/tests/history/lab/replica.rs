@@ -23,15 +23,13 @@ use apiserver::server::{
     Serving, Tls,
 };
 use apiserver::status::ApiError;
-use apiserver::storage::{EtcdKv, EtcdOptions, Kv};
+use apiserver::storage::{self, CacheOptions, EtcdKv, EtcdOptions, Kv};
 use apiserver::tasks::Tasks;
 use async_trait::async_trait;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
-
-use crate::planted::Buggy;
 
 /// All keys of the kind.
 pub(crate) const PREFIX: &str = "/registry/history.x-k8s.io/things/";
@@ -87,10 +85,12 @@ impl ReplicaFlags {
         let mut options = EtcdOptions::new(vec![self.etcd]);
         options.deadline = Duration::from_secs(2);
         options.progress_interval = Duration::from_millis(200);
-        let kv = plant(self.planted, Arc::new(EtcdKv::connect(&options).await?));
+        let kv: Arc<dyn Kv> = Arc::new(EtcdKv::connect(&options).await?);
         let clock = Arc::new(SystemClock);
-        let store = Store::new(Arc::new(definition()), kv, "/registry", clock.clone(), None);
         let tasks = Tasks::new();
+        let cache = (cache(self.planted), &tasks);
+        let definition = Arc::new(definition());
+        let store = Store::cached(definition, kv, "/registry", clock.clone(), None, cache);
         let everybody = Arc::new(Everybody);
         let authorizer = Arc::new(Authorizer::new(AuthorizerConfig::default(), everybody.clone()));
         let api = Api::new(vec![store], "history", "0", clock.clone(), authorizer.clone());
@@ -136,14 +136,25 @@ impl ReplicaFlags {
     }
 }
 
-/// The bugs sit below everything that is ours: a store that loses an event or answers late. A bug
-/// planted inside the watch cache is to be wired here.
-fn plant(planted: Planted, kv: Arc<dyn Kv>) -> Arc<dyn Kv> {
-    match planted {
-        Planted::None => kv,
-        bug => Arc::new(Buggy::new(kv, bug)),
+/// Small, so that rounds of seconds see full buffers and forgotten history.
+fn cache(planted: Planted) -> CacheOptions {
+    let (planted, watcher_buffer) = match planted {
+        Planted::None => (storage::Planted::None, 4),
+        // Full at every second event that the watcher does not wait for.
+        Planted::DropEvent => (storage::Planted::DropEvent, 1),
+        Planted::StaleList => (storage::Planted::StaleList, 4),
+    };
+    CacheOptions {
+        history_bytes_max: HISTORY_BYTES_MAX,
+        watcher_buffer,
+        compare_interval: Duration::from_secs(5),
+        planted,
+        ..CacheOptions::default()
     }
 }
+
+/// Of several hundred events of this test's kind; see `round::SERVED`.
+const HISTORY_BYTES_MAX: usize = 1 << 20;
 
 struct Plain;
 

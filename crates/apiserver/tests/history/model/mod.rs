@@ -67,7 +67,7 @@ pub(crate) enum Served {
     /// Everything comes from the store: only a compaction ends history.
     FromStore,
     /// A watch cache may also forget what is older than the replica's last trouble, or than this
-    /// many events. To be chosen in `round.rs` once there is one.
+    /// many events.
     FromCache { events: usize },
 }
 
