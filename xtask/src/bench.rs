@@ -1,13 +1,16 @@
 //! `cargo xtask bench NAME`: a Go program of the suite against a release build.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
 use crate::cli::UpArgs;
-use crate::layout::Layout;
+use crate::gobuild::{ETCD, SAMPLE_APISERVER};
+use crate::layout::{Layout, Lock, NETNS_PATH, SERVER};
+use crate::proc::Record;
 use crate::progress::Progress;
-use crate::{test, up};
+use crate::{components, server, test, up};
 
 pub(crate) fn run(
     layout: &Layout,
@@ -20,9 +23,76 @@ pub(crate) fn run(
     if !suite.join(&program).is_dir() {
         bail!("no benchmark tests/cluster/suite/bench/{name}");
     }
-    up::run(layout, progress, UpArgs { release: true, ..UpArgs::default() })?;
-    let mut go = Command::new("go");
-    go.arg("run").arg(program).args(args).current_dir(suite);
-    let status = test::for_the_cluster(&mut go, layout)?.status().context("cannot run go")?;
+    let release = UpArgs { release: true, ..UpArgs::default() };
+    let mut command = match name {
+        "api" => {
+            up::run(layout, progress, UpArgs { no_fsync: true, ..release })?;
+            beside_a_peer(layout, progress, &suite, &program)?
+        }
+        _ => {
+            up::run(layout, progress, release)?;
+            let mut go = Command::new("go");
+            go.arg("run").arg(program).current_dir(suite);
+            test::for_the_cluster(&mut go, layout)?;
+            go
+        }
+    };
+    let status = command.args(args).status().context("cannot run the benchmark")?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A program that runs servers of its own inside the cluster's network namespace, so that nothing
+/// but the kernel is between client and server.
+fn beside_a_peer(
+    layout: &Layout,
+    progress: &Progress,
+    suite: &Path,
+    program: &str,
+) -> Result<Command> {
+    let (peer, etcd) = {
+        let _lock = Lock::take()?;
+        (SAMPLE_APISERVER.ensure(layout, progress)?, ETCD.ensure(layout, progress)?)
+    };
+    progress.say("cargo build -p apiserver --example flunder --release");
+    let ours = server::cargo_build(
+        layout,
+        &["-p", "apiserver", "--example", "flunder", "--release"],
+        "release/examples/flunder",
+    )?;
+    let built = compile(layout, suite, program)?;
+    // It keeps the pid, so that an interrupt of the terminal reaches the program.
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net={NETNS_PATH}")).arg("--").arg(built);
+    test::inside_the_cluster(&mut command, layout)?;
+    command
+        .env("BENCH_FLUNDER", ours)
+        .env("BENCH_SAMPLE_APISERVER", peer.join("sample-apiserver"))
+        .env("BENCH_ETCD", etcd.join("etcd"))
+        .env("BENCH_SERVER_PID", pid(layout, SERVER)?)
+        .env("BENCH_SERVER_ETCD_PID", pid(layout, components::SERVER_ETCD)?);
+    Ok(command)
+}
+
+/// Not `go run`: inside the namespace there is no module proxy.
+fn compile(layout: &Layout, suite: &Path, program: &str) -> Result<PathBuf> {
+    let name = Path::new(program).file_name().context("a benchmark without a name")?;
+    let built = layout.bin().join("bench").join(name);
+    let status = Command::new("go")
+        .args(["build", "-o"])
+        .arg(&built)
+        .arg(program)
+        .current_dir(suite)
+        .status()
+        .context("cannot run go")?;
+    if !status.success() {
+        bail!("go build {program} failed (its messages are above)");
+    }
+    Ok(built)
+}
+
+fn pid(layout: &Layout, name: &str) -> Result<String> {
+    match Record::load(layout, name) {
+        Some(record) if record.is_alive() => Ok(record.pid.to_string()),
+        _ => bail!("{name} does not run"),
+    }
 }

@@ -85,6 +85,16 @@ pub(crate) struct UpArgs {
     /// The cluster alone
     #[arg(long, hide = true)]
     pub(crate) without_server: bool,
+    /// Even an optimised build: a benchmark of servers wants the disk out of the way
+    #[arg(long, hide = true)]
+    pub(crate) no_fsync: bool,
+}
+
+impl UpArgs {
+    /// Whether both etcds sync to disk.
+    pub(crate) fn sync(self) -> bool {
+        self.release && !self.no_fsync
+    }
 }
 
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq, Default)]

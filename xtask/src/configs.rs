@@ -22,7 +22,9 @@ pub(crate) fn write_all(layout: &Layout) -> Result<()> {
     write_json(&layout.config("kubelet.json"), &kubelet(layout))?;
     write_json(&layout.config("kube-proxy.json"), &kube_proxy(layout))?;
     write(&layout.config("resolv.conf"), "# No DNS in this cluster: there is no image for it.\n")?;
-    for user in ["kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet-client"] {
+    for user in
+        ["kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet-client", "admin"]
+    {
         let path = layout.config(&format!("{user}.kubeconfig"));
         write_json(&path, &kubeconfig(layout, &in_cluster(), &certificate_user(layout, user)?)?)?;
     }

@@ -77,7 +77,7 @@ pub(crate) const CONTAINERD: Part = Part {
 };
 
 /// Built only when a test or a benchmark asks.
-const SAMPLE_APISERVER: Part = Part {
+pub(crate) const SAMPLE_APISERVER: Part = Part {
     name: "sample-apiserver",
     module: "k8s.io/sample-apiserver",
     programs: &[("k8s.io/sample-apiserver", "sample-apiserver")],

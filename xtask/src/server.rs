@@ -20,15 +20,24 @@ const OPENAPI_PATH: &str = "apis/sandbox.x-k8s.io/v1beta1";
 pub(crate) fn build(layout: &Layout, progress: &Progress, release: bool) -> Result<PathBuf> {
     let profile = if release { "release" } else { "dev" };
     progress.say(format!("cargo build -p {SERVER} --profile {profile}"));
+    let directory = if release { "release" } else { "debug" };
+    cargo_build(
+        layout,
+        &["-p", SERVER, "--bin", SERVER, "--profile", profile],
+        &format!("{directory}/{SERVER}"),
+    )
+}
+
+/// Returns the path of what was built, which is `built` in the target directory.
+pub(crate) fn cargo_build(layout: &Layout, args: &[&str], built: &str) -> Result<PathBuf> {
     let mut cargo = sh::cargo();
-    cargo.args(["build", "--locked", "-p", SERVER, "--bin", SERVER, "--profile", profile]);
+    cargo.args(["build", "--locked"]).args(args);
     // Its own progress and errors go to the terminal.
     let status = cargo.current_dir(&layout.root).status().context("cannot run cargo")?;
     if !status.success() {
-        bail!("cargo build -p {SERVER} failed (its messages are above)");
+        bail!("cargo build {} failed (its messages are above)", args.join(" "));
     }
-    let directory = if release { "release" } else { "debug" };
-    Ok(target_directory(layout)?.join(directory).join(SERVER))
+    Ok(target_directory(layout)?.join(built))
 }
 
 fn target_directory(layout: &Layout) -> Result<PathBuf> {

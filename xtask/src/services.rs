@@ -34,7 +34,7 @@ pub(crate) fn act(
         }
     }
     if matches!(action, ServiceAction::Start | ServiceAction::Restart) {
-        let component = components::all(layout, up::is_release(layout), up::store(layout))?
+        let component = components::all(layout, up::syncs(layout), up::store(layout))?
             .into_iter()
             .find(|component| component.name() == name)
             .context("not in the table of components")?;

@@ -138,6 +138,19 @@ pub(crate) fn for_the_cluster<'a>(go: &'a mut Command, layout: &Layout) -> Resul
         .env("SANDBOX_ETCD_ENDPOINT", format!("http://127.0.0.1:{our_etcd}")))
 }
 
+/// The same for one that runs in the cluster's network namespace.
+pub(crate) fn inside_the_cluster<'a>(
+    program: &'a mut Command,
+    layout: &Layout,
+) -> Result<&'a mut Command> {
+    let [_, (_, server), (_, cluster_etcd), (_, our_etcd)] = FORWARDS;
+    Ok(for_the_cluster(program, layout)?
+        .env("KUBECONFIG", layout.config("admin.kubeconfig"))
+        .env("SANDBOX_SERVER", format!("https://{server}"))
+        .env("CLUSTER_ETCD_ENDPOINT", format!("http://{cluster_etcd}"))
+        .env("SANDBOX_ETCD_ENDPOINT", format!("http://{our_etcd}")))
+}
+
 fn cargo_test(layout: &Layout) -> Command {
     let mut cargo = sh::cargo();
     cargo.args(["test", "--locked", "--no-fail-fast"]).current_dir(&layout.root);

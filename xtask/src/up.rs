@@ -28,14 +28,14 @@ pub(crate) fn run(layout: &Layout, progress: &Progress, args: UpArgs) -> Result<
     };
     clean_up_a_dead_cluster(layout, progress)?;
     prepare(layout, args)?;
-    let mut components = components::all(layout, args.release, args.store)?;
+    let mut components = components::all(layout, args.sync(), args.store)?;
     components.retain(|component| component.name() != SERVER);
     for component in &components {
         start(layout, progress, component)?;
     }
     if let Some(built) = &built {
         server::install(layout, built)?;
-        server::start(layout, progress, &server::component(layout, args.release, args.store)?)?;
+        server::start(layout, progress, &server::component(layout, args.sync(), args.store)?)?;
     }
     kube::wait(layout, &format!("node/{NODE_NAME}"), "Ready", Duration::from_secs(120))
         .with_context(|| format!("log {}", layout.show(&layout.log("kubelet"))))?;
@@ -63,7 +63,7 @@ fn clean_up_a_dead_cluster(layout: &Layout, progress: &Progress) -> Result<()> {
 fn prepare(layout: &Layout, args: UpArgs) -> Result<()> {
     fs::create_dir_all(layout.bin())?;
     node::claim(layout)?;
-    fs::write(layout.state.join("mode"), if args.release { "release" } else { "dev" })?;
+    fs::write(layout.state.join("mode"), if args.sync() { "fsync" } else { "no-fsync" })?;
     fs::write(layout.state.join("store"), store_name(args.store))?;
     if args.store == StoreKind::Embedded {
         // A cluster that had one before keeps it no longer.
@@ -100,8 +100,8 @@ fn start(layout: &Layout, progress: &Progress, component: &Component) -> Result<
 }
 
 /// What the cluster was started with, for commands that start single components.
-pub(crate) fn is_release(layout: &Layout) -> bool {
-    fs::read_to_string(layout.state.join("mode")).is_ok_and(|mode| mode == "release")
+pub(crate) fn syncs(layout: &Layout) -> bool {
+    fs::read_to_string(layout.state.join("mode")).is_ok_and(|mode| mode == "fsync")
 }
 
 /// Likewise.

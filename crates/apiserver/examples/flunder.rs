@@ -34,6 +34,9 @@ struct Flags {
     tls_private_key_file: PathBuf,
     #[arg(long, default_value = "127.0.0.1:8444")]
     listen: SocketAddr,
+    /// The API group. Another one than Go's sample-apiserver has lets both be registered at once.
+    #[arg(long, default_value = "wardle.example.com")]
+    group: String,
 }
 
 /// Flunder is an example type with a spec and a status.
@@ -90,9 +93,9 @@ impl Strategy for FlunderStrategy {
     }
 }
 
-fn flunders() -> ResourceDef {
+fn flunders(group: &str) -> ResourceDef {
     ResourceDef {
-        gvk: Gvk::new("wardle.example.com", "v1alpha1", "Flunder"),
+        gvk: Gvk::new(group, "v1alpha1", "Flunder"),
         plural: "flunders",
         singular: "flunder",
         short_names: &[],
@@ -132,6 +135,6 @@ async fn main() -> anyhow::Result<()> {
         shutdown_delay: Duration::ZERO,
     };
     let host = Host::connect(config, client).await?;
-    let store = host.store(flunders());
+    let store = host.store(flunders(&flags.group));
     host.serve(vec![store]).await
 }

@@ -28,7 +28,10 @@ use crate::server::{
     Server, ServerConfig, Serving, Tls, TlsConfig, signal,
 };
 use crate::storage::usage::{self, UsageMetrics};
-use crate::storage::{CacheOptions, EmbeddedKv, EmbeddedOptions, EtcdKv, EtcdOptions, Kv, compact};
+use crate::storage::{
+    CacheMetrics, CacheOptions, Cacher, EmbeddedKv, EmbeddedOptions, EtcdKv, EtcdOptions, Kv,
+    compact,
+};
 use crate::tasks::{OnExit, Tasks};
 
 /// How often the certificate's files are looked at.
@@ -182,7 +185,16 @@ impl Host {
     /// # Errors
     /// When the address can't be bound or the certificate can't be read.
     pub async fn serve(self, stores: Vec<Store>) -> anyhow::Result<()> {
-        let Self { config, client, ca, clock, tasks, health, metrics, .. } = self;
+        let Self { config, client, ca, clock, tasks, mut health, metrics, .. } = self;
+        let caches: Vec<_> = stores.iter().filter_map(Store::cache).cloned().collect();
+        let filling = caches.clone();
+        health.add_fn("storage-readiness", &[Probe::Readyz], move || {
+            if !filling.iter().all(Cacher::is_ready) {
+                return Err("a watch cache has not been filled".into());
+            }
+            Ok(())
+        });
+        metrics.register(|registry| registry.register_collector(Box::new(CacheMetrics(caches))));
         let shutdown = signal().context("installing signal handlers")?;
         let tls_config = TlsConfig {
             certificate: config.tls_cert_file.clone(),

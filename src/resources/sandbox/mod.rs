@@ -20,5 +20,8 @@ pub(super) fn def() -> ResourceDef {
         description: "Sandbox is one isolated, stateful workload with a stable identity: a Pod, \
                       and a Service and volumes if asked for. It can be suspended and resumed.",
     };
-    row::<sandbox_api::Sandbox>(&names, typed::strategy::<strategy::SandboxRules>())
+    ResourceDef {
+        selectable_fields: &["status.phase", "status.nodeName"],
+        ..row::<sandbox_api::Sandbox>(&names, typed::strategy::<strategy::SandboxRules>())
+    }
 }

@@ -19,5 +19,8 @@ pub(super) fn def() -> ResourceDef {
         description: "SandboxClaim asks for one Sandbox and owns it: one from the stock of a warm \
                       pool where there is one, else a new one.",
     };
-    row::<sandbox_api::SandboxClaim>(&names, typed::strategy::<strategy::ClaimRules>())
+    ResourceDef {
+        selectable_fields: &["spec.warmPoolRef.name"],
+        ..row::<sandbox_api::SandboxClaim>(&names, typed::strategy::<strategy::ClaimRules>())
+    }
 }

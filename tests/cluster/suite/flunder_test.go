@@ -53,16 +53,12 @@ func startFlunder(t *testing.T) *rest.Config {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the example: %v\n%s", err, out)
 	}
-	target := os.Getenv("CARGO_TARGET_DIR")
-	if target == "" {
-		target = filepath.Join(root(), "target")
-	}
 	address := freeAddress(t)
 	logged, err := os.Create(filepath.Join(t.TempDir(), "flunder.log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := exec.Command(filepath.Join(target, "debug", "examples", "flunder"),
+	server := exec.Command(builtExample("flunder"),
 		"--listen", address,
 		"--kubeconfig", env.Kubeconfig,
 		"--etcd-servers", env.SandboxEtcd,

@@ -11,7 +11,9 @@ use crate::codec::MediaType;
 use crate::codec::negotiate::{content_type, patch_type};
 use crate::meta::{Gvk, Object};
 use crate::patch::Patch;
-use crate::request::query::{Query, delete_options, list_options, watch_options, write_options};
+use crate::request::query::{
+    Query, check_collection_delete, delete_options, list_options, watch_options, write_options,
+};
 use crate::request::{FieldValidation, GetOptions, Operation, RequestInfo, WriteOptions};
 use crate::resource::{ResourceDef, Subresource};
 use crate::schema::decode::{decode_json, decode_yaml};
@@ -108,6 +110,7 @@ pub(super) fn operation(
         }
         Target::DeleteCollection => {
             let options = delete_options(&query, delete_body(kind, &body)?.as_ref())?;
+            check_collection_delete(&options)?;
             Operation::DeleteCollection {
                 scope: info.scope(),
                 list: list_options(&query)?,

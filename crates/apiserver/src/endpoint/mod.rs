@@ -12,6 +12,7 @@ mod reply;
 mod route;
 mod scale;
 mod watch;
+mod websocket;
 
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ use crate::clock::Clock;
 use crate::discovery::Discovery;
 use crate::openapi::OpenApi;
 use crate::registry::Store;
-use crate::request::RequestInfo;
+use crate::request::{Operation, RequestInfo};
 use crate::server::response;
 use crate::server::{Body, Handler};
 use crate::status::ApiError;
@@ -101,6 +102,14 @@ impl Api {
         let render = Render::new(store.def(), parts, &target, self.clock.now())?;
         let body = decode::read_body(body, parts).await?;
         let operation = decode::operation(store.def(), &info, &target, parts, body, &warnings)?;
+        if let Operation::Delete { options, .. } = &operation
+            && options.ignore_read_error
+        {
+            // `[apiserver] pkg/endpoints/handlers/delete.go` authorizeUnsafeDelete.
+            let verb = "unsafe-delete-ignore-read-errors".into();
+            let asked = RequestInfo { verb, ..info.clone() }.attributes();
+            self.authorizer.authorize(permit.user(), asked).await?;
+        }
         let store = store.clone();
         let run = async move { operate::run(store, permit, operation, &warnings).await };
         let answer = if info.is_mutating() {
@@ -111,7 +120,12 @@ impl Api {
         } else {
             run.await?
         };
-        render.answer(answer, parts)
+        match answer {
+            operate::Answer::Watch(events) if websocket::is_asked(parts) => {
+                websocket::respond(events, render, parts, tasks)
+            }
+            answer => render.answer(answer, parts),
+        }
     }
 }
 

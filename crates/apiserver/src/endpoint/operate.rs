@@ -72,6 +72,12 @@ pub(super) async fn run(
         }
         Operation::Delete { key, options } => match store.delete(&permit, &key, &options).await? {
             DeleteOutcome::Removed(object) => Ok(Answer::Status(deleted(store.def(), &object))),
+            DeleteOutcome::Unreadable => {
+                let nothing = Object::default();
+                let mut status = deleted(store.def(), &nothing);
+                status["details"]["name"] = key.name.into();
+                Ok(Answer::Status(status))
+            }
             DeleteOutcome::Pending(object) => {
                 let code = if options.orphan_dependents_false { 202 } else { 200 };
                 Ok(Answer::Object(code, Arc::new(object)))

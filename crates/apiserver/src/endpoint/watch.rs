@@ -25,7 +25,7 @@ const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 const BATCH_BYTES: usize = 64 * 1024;
 
 pub(super) fn respond(events: WatchStream, render: Render) -> Response<Body> {
-    let frames = Some((events, Frames { render, first: true }));
+    let frames = Some((events, Frames::new(render)));
     let body = stream::unfold(frames, |state| async move {
         let (mut events, mut frames) = state?;
         let first = events.next().await?;
@@ -61,8 +61,12 @@ pub(super) struct Frames {
 }
 
 impl Frames {
+    pub(super) fn new(render: Render) -> Self {
+        Self { render, first: true }
+    }
+
     /// The frame, and whether it is the last one.
-    fn frame(&mut self, event: WatchEvent) -> (Bytes, bool) {
+    pub(super) fn frame(&mut self, event: WatchEvent) -> (Bytes, bool) {
         let event = match event {
             WatchEvent::Change(kind, shared) => self.change(kind, &shared).map_err(Box::new),
             WatchEvent::Bookmark { revision, initial_events_end } => {

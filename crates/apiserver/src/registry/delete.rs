@@ -20,6 +20,8 @@ pub enum DeleteOutcome {
     Removed(Object),
     /// Marked, and kept until its finalizers are gone.
     Pending(Object),
+    /// Gone, and nobody knows what it was.
+    Unreadable,
 }
 
 /// Deletions of one collection request that run at once.
@@ -38,6 +40,10 @@ impl Store {
         options: &DeleteOptions,
     ) -> Result<DeleteOutcome, ApiError> {
         let inner = &self.inner;
+        if options.ignore_read_error {
+            inner.objects.store().delete_unreadable(key, options.dry_run).await?;
+            return Ok(DeleteOutcome::Unreadable);
+        }
         let change = |old: &Object| {
             inner.check_preconditions(&options.preconditions, old)?;
             let before = old.finalizers();

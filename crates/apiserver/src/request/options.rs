@@ -87,4 +87,7 @@ pub struct DeleteOptions {
     /// `orphanDependents` was set explicitly to false: the answer of a delete that waits is 202.
     pub orphan_dependents_false: bool,
     pub grace_period_seconds: Option<i64>,
+    /// `ignoreStoreReadErrorWithClusterBreakingPotential`: remove what can't be decoded, with no
+    /// regard to finalizers that nobody can read. Needs a right of its own.
+    pub ignore_read_error: bool,
 }

@@ -312,15 +312,33 @@ pub fn delete_options(query: &Query, body: Option<&Object>) -> Result<DeleteOpti
             "orphanDependents and deletionPropagation cannot be both set",
         ));
     }
+    let ignore_read_error = match body {
+        Some(_) => from_body(IGNORE_READ_ERROR).and_then(Value::as_bool),
+        None => query.flag(IGNORE_READ_ERROR),
+    }
+    .unwrap_or_default();
+    let grace_period_seconds = match body {
+        Some(_) => from_body("gracePeriodSeconds").and_then(Value::as_i64),
+        None => query.number("gracePeriodSeconds")?,
+    };
+    if ignore_read_error {
+        for (given, other) in [
+            (policy.is_some(), "propagationPolicy"),
+            (orphan.is_some(), "orphanDependents"),
+            (grace_period_seconds.is_some(), "gracePeriodSeconds"),
+            (from_body("preconditions").is_some(), "preconditions"),
+        ] {
+            if given {
+                let detail = format!("cannot be set together with .{other}");
+                errors.push(FieldError::invalid(IGNORE_READ_ERROR, &true.into(), &detail));
+            }
+        }
+    }
     if !errors.is_empty() {
         return Err(ApiError::invalid(&options_kind("DeleteOptions"), "", &errors));
     }
     let precondition = |field: &str| {
         from_body("preconditions").and_then(|p| p.get(field)?.as_str()).map(str::to_owned)
-    };
-    let grace_period_seconds = match body {
-        Some(_) => from_body("gracePeriodSeconds").and_then(Value::as_i64),
-        None => query.number("gracePeriodSeconds")?,
     };
     Ok(DeleteOptions {
         dry_run: dry,
@@ -331,8 +349,22 @@ pub fn delete_options(query: &Query, body: Option<&Object>) -> Result<DeleteOpti
         propagation,
         orphan_dependents_false: orphan == Some(false),
         grace_period_seconds,
+        ignore_read_error,
     })
 }
+
+/// # Errors
+/// 422 for what only the deletion of one object may ask for.
+pub fn check_collection_delete(options: &DeleteOptions) -> Result<(), ApiError> {
+    if !options.ignore_read_error {
+        return Ok(());
+    }
+    let detail = "is not allowed with DELETECOLLECTION, try again after removing the option";
+    let error = FieldError::invalid(IGNORE_READ_ERROR, &true.into(), detail);
+    Err(ApiError::invalid(&options_kind("DeleteOptions"), "", &[error]))
+}
+
+const IGNORE_READ_ERROR: &str = "ignoreStoreReadErrorWithClusterBreakingPotential";
 
 #[cfg(test)]
 mod tests;

@@ -26,7 +26,7 @@ use futures::stream::BoxStream;
 
 #[cfg(feature = "test-util")]
 pub use self::cache::Planted;
-pub use self::cache::{CacheOptions, CacheStats, Cacher};
+pub use self::cache::{CacheMetrics, CacheOptions, CacheStats, Cacher};
 pub use self::continue_token::ContinueToken;
 pub use self::embedded::{EmbeddedKv, EmbeddedOptions, OpenError};
 pub use self::etcd::{EtcdKv, EtcdOptions, EtcdTls};

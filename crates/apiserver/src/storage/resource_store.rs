@@ -190,10 +190,44 @@ impl ResourceStore {
             let object = self.stamped(object, revision);
             return Ok(if deleted { Updated::Deleted(object) } else { Updated::Stored(object) });
         }
-        Err(ApiError::new(
-            Reason::Conflict,
-            format!("{} {:?} changes too often", self.resource, key.name),
-        ))
+        Err(self.changes_too_often(key))
+    }
+
+    /// Removes an object that can't be decoded
+    /// (`[apiserver] pkg/registry/generic/registry/corrupt_obj_deleter.go`).
+    ///
+    /// # Errors
+    /// 404; 409 when it can be decoded after all.
+    pub async fn delete_unreadable(&self, key: &ObjectKey, dry_run: bool) -> Result<(), ApiError> {
+        let path = self.keys.object(key)?;
+        let mut current = self.kv.get(&path, None).await.map_err(read_error)?.kv;
+        for _ in 0..ATTEMPTS_MAX {
+            let kv =
+                current.take().ok_or_else(|| ApiError::not_found(&self.resource, &key.name))?;
+            if self.item(&kv).object().is_ok() {
+                let cause = format!(
+                    "StorageError: invalid object, Code: 4, Key: {path}, ResourceVersion: {}, \
+                     AdditionalErrorMsg: the object can be decoded",
+                    kv.mod_revision
+                );
+                return Err(ApiError::conflict(&self.resource, &key.name, &cause));
+            }
+            if dry_run {
+                return Ok(());
+            }
+            let guard = (path.clone(), Expect::Revision(kv.mod_revision));
+            let delete = Write::Delete { key: path.clone() };
+            match self.kv.txn(vec![guard], vec![delete]).await.map_err(write_error)? {
+                Outcome::Done(_) => return Ok(()),
+                Outcome::Conflict(mut values) => current = values.pop().flatten(),
+            }
+        }
+        Err(self.changes_too_often(key))
+    }
+
+    fn changes_too_often(&self, key: &ObjectKey) -> ApiError {
+        let text = format!("{} {:?} changes too often", self.resource, key.name);
+        ApiError::new(Reason::Conflict, text)
     }
 
     /// What `change` makes of `old`, ready to be written.

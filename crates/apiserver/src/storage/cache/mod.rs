@@ -29,7 +29,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use self::barrier::Barrier;
-pub use self::metrics::CacheStats;
+pub use self::metrics::{CacheMetrics, CacheStats};
 use self::state::State;
 use super::error::{initializing, parse_revision, read_error};
 use super::{Item, ResourceStore, Revision};

@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"sandbox-apiserver.local/cluster/suite/internal/cluster"
+	"sandbox-apiserver.local/cluster/suite/internal/figures"
 )
 
 func main() {
@@ -66,7 +67,7 @@ func run(ctx context.Context, rounds int) (err error) {
 		return err
 	}
 	defer writes.close()
-	conditions, err := describe(ctx, env, core)
+	conditions, err := figures.Describe(ctx, env, core)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"text/tabwriter"
 	"time"
+
+	"sandbox-apiserver.local/cluster/suite/internal/figures"
 )
 
 func (b *bench) report(out io.Writer, rounds int) {
@@ -16,11 +18,11 @@ func (b *bench) report(out io.Writer, rounds int) {
 	row := func(name string, times []time.Duration, over bool) {
 		added := ""
 		if over {
-			added = fmt.Sprintf("%+.1f", milliseconds(quantile(times, 0.5)-quantile(b.pods, 0.5)))
+			added = fmt.Sprintf("%+.1f", figures.Milliseconds(figures.Quantile(times, 0.5)-figures.Quantile(b.pods, 0.5)))
 		}
 		fmt.Fprintf(table, "%s\t%.1f\t%.1f\t%.1f\t%.1f\t%s\t\n", name,
-			milliseconds(quantile(times, 0.5)), milliseconds(quantile(times, 0.99)),
-			milliseconds(slices.Min(times)), milliseconds(slices.Max(times)), added)
+			figures.Milliseconds(figures.Quantile(times, 0.5)), figures.Milliseconds(figures.Quantile(times, 0.99)),
+			figures.Milliseconds(slices.Min(times)), figures.Milliseconds(slices.Max(times)), added)
 	}
 	row("bare Pod, create to Ready", b.pods, false)
 	row("Sandbox, create to Ready", b.sandboxes, true)
@@ -47,15 +49,4 @@ func (b *bench) report(out io.Writer, rounds int) {
 	// The bare Pod's first write is its client's create; in a Sandbox's launch that one is ours.
 	more := float64(b.sandboxWrites.launch["Pod"]-b.podWrites.launch["Pod"]) / float64(rounds)
 	fmt.Fprintf(out, "\nOurs in the cluster's etcd per launch: 1 Pod create and %+.2f writes over the bare Pod's.\n", more)
-}
-
-// quantile by nearest rank.
-func quantile(times []time.Duration, q float64) time.Duration {
-	sorted := slices.Sorted(slices.Values(times))
-	rank := int(q*float64(len(sorted)) + 0.999999)
-	return sorted[min(max(rank, 1), len(sorted))-1]
-}
-
-func milliseconds(duration time.Duration) float64 {
-	return float64(duration.Microseconds()) / 1000
 }

@@ -1,4 +1,5 @@
-package main
+// Package figures is what the benchmarks share: the conditions that stand beside every figure, and the arithmetic.
+package figures
 
 import (
 	"bytes"
@@ -17,8 +18,11 @@ import (
 	"sandbox-apiserver.local/cluster/suite/internal/cluster"
 )
 
-// describe the machine and the software: a figure without them says nothing.
-func describe(ctx context.Context, env cluster.Environment, core kubernetes.Interface) (string, error) {
+// Condition is a line of the conditions that one benchmark has and others have not.
+type Condition struct{ Name, Value string }
+
+// Describe the machine and the software: a figure without them says nothing.
+func Describe(ctx context.Context, env cluster.Environment, core kubernetes.Interface, more ...Condition) (string, error) {
 	version, err := core.Discovery().ServerVersion()
 	if err != nil {
 		return "", err
@@ -44,9 +48,13 @@ func describe(ctx context.Context, env cluster.Environment, core kubernetes.Inte
 	for _, node := range nodes.Items {
 		line("runtime", node.Status.NodeInfo.ContainerRuntimeVersion)
 	}
-	line("etcd", etcd+", two of them, one member each")
-	line("fsync", fsync(env))
+	count, mode := fsync(env)
+	line("etcd", fmt.Sprintf("%s, %d of them, one member each", etcd, count))
+	line("fsync", mode)
 	line("server", build(env))
+	for _, condition := range more {
+		line(condition.Name, condition.Value)
+	}
 	return text.String(), nil
 }
 
@@ -76,13 +84,13 @@ func cpu() string {
 	return "unknown"
 }
 
-// fsync as the running etcds were told. They run on this machine, as the whole cluster does.
-func fsync(env cluster.Environment) string {
+// fsync as the running etcds were told, and how many they are. They run on this machine, as the whole cluster does.
+func fsync(env cluster.Environment) (int, string) {
 	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
-		return "unknown"
+		return 0, "unknown"
 	}
-	modes := map[string]int{}
+	on, off := 0, 0
 	for _, path := range commands {
 		command, err := os.ReadFile(path)
 		if err != nil {
@@ -95,18 +103,22 @@ func fsync(env cluster.Environment) string {
 			continue
 		}
 		if bytes.Contains(command, []byte("--unsafe-no-fsync")) {
-			modes["off"]++
+			off++
 		} else {
-			modes["on"]++
+			on++
 		}
 	}
+	return on + off, mode(on, off)
+}
+
+func mode(on, off int) string {
 	switch {
-	case len(modes) != 1:
-		return fmt.Sprintf("mixed: %v", modes)
-	case modes["on"] > 0:
-		return "on, in both etcds"
+	case on > 0 && off == 0:
+		return "on, in all of them"
+	case off > 0 && on == 0:
+		return "off, in all of them"
 	default:
-		return "off, in both etcds"
+		return fmt.Sprintf("mixed: on in %d, off in %d", on, off)
 	}
 }
 

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"os"
+	"testing"
+	"time"
+)
+
+func TestCPUIsParsedPastOddNames(t *testing.T) {
+	got, err := parseCPU("42 (a) b (c) S 7 42 42 0 -1 4194560 100 0 0 0 150 25 0 0 20 0 5 0 9876 1 2")
+	if err != nil || got != 1750*time.Millisecond {
+		t.Errorf("%v %v, want 175 ticks", got, err)
+	}
+	for _, broken := range []string{"", "42 (a", "42 (a) S 1", "42 (a) S 7 42 42 0 -1 4194560 100 0 0 0 x 25 0"} {
+		if _, err := parseCPU(broken); err == nil {
+			t.Errorf("%q was parsed", broken)
+		}
+	}
+}
+
+func TestMemoryIsParsed(t *testing.T) {
+	status := "Name:\tx\nVmHWM:\t   2048 kB\nVmRSS:\t     12 kB\n"
+	for name, want := range map[string]int64{"VmHWM": 2048, "VmRSS": 12} {
+		if got, err := parseKiB(status, name); err != nil || got != want {
+			t.Errorf("%s: %d %v, want %d", name, got, err, want)
+		}
+	}
+	if _, err := parseKiB(status, "VmSwap"); err == nil {
+		t.Error("VmSwap was found")
+	}
+}
+
+func TestThisProcessIsMeasured(t *testing.T) {
+	self := process{pid: os.Getpid()}
+	before, err := self.cpu()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for started := time.Now(); ; {
+		now, err := self.cpu()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now > before {
+			break
+		}
+		if time.Since(started) > time.Minute {
+			t.Fatal("a busy minute cost no CPU")
+		}
+	}
+	peak, resident, err := self.memory()
+	if err != nil || resident <= 0 || peak < resident {
+		t.Errorf("peak %d, resident %d, %v", peak, resident, err)
+	}
+}
