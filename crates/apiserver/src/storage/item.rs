@@ -193,10 +193,15 @@ impl Item {
         format!("{}{}", self.kind.root, self.path)
     }
 
-    /// Whether both selectors hold. What can't be read is taken for a match: better an error than
-    /// an object that is missing without a word.
+    /// Whether both selectors hold. What can't be read is taken for a match unless its place says
+    /// otherwise: better an error than an object that is missing without a word.
     pub(super) fn matches(&self, labels: &LabelSelector, fields: &FieldSelector) -> bool {
-        let Ok(content) = &self.content else { return true };
+        let Ok(content) = &self.content else {
+            let place = self.key();
+            let namespace = place.namespace.as_deref().unwrap_or_default();
+            return fields.exact_name().is_none_or(|name| name == place.name)
+                && fields.exact("metadata.namespace").is_none_or(|name| name == namespace);
+        };
         labels.matches_by(|key| content.label(key))
             && fields.matches_by(|path| match path {
                 "metadata.name" => &content.name,

@@ -20,4 +20,5 @@ mod stream;
 mod support;
 mod update;
 mod watch;
+mod websocket;
 mod wire;

@@ -160,6 +160,10 @@ impl Watch {
             if let Some(event) = self.pending.pop_front() {
                 return Some(event);
             }
+            // A client that reads slowly may need its whole time for what has happened already.
+            if self.end.is_some_and(|end| end <= Instant::now()) {
+                return None;
+            }
             match &mut self.phase {
                 Phase::State { .. } => self.state(),
                 Phase::History { after } => {

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a case fails by panicking")]
 
 pub mod history;
+pub mod objects;
 pub mod progress;
 pub mod reads;
 pub mod watches;

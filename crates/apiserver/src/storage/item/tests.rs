@@ -101,8 +101,17 @@ fn what_is_no_object_is_reported_by_name() {
         assert!(item.object().is_err() && item.frame(EventKind::Added).is_err());
         assert!(item.broken().is_some());
         assert_eq!((item.name(), item.key()), ("a", ObjectKey::namespaced("ns", "a")));
-        let none = FieldSelector::parse("metadata.name=other").unwrap();
-        assert!(item.matches(&LabelSelector::default(), &none), "it must not be missed");
+        for (fields, expected) in [
+            // It must not be missed where it could belong.
+            ("spec.color=red,metadata.namespace=ns", true),
+            ("metadata.name=a", true),
+            ("metadata.name=other", false),
+            ("metadata.namespace=other", false),
+        ] {
+            let labels = LabelSelector::parse("x=1").unwrap();
+            let selected = item.matches(&labels, &FieldSelector::parse(fields).unwrap());
+            assert_eq!(selected, expected, "{fields}");
+        }
     }
     let bytes = Item::new(&kind(), "ns/a".into(), b"{\"a\":\"\xff\"}", 7, EventKind::Added);
     assert!(bytes.broken().is_some());

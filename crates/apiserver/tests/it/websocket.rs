@@ -1,0 +1,113 @@
+//! Watches over WebSocket, and deletion of what can't be read, over the whole of the server.
+
+use std::time::Duration;
+
+use apiserver::storage::Write;
+use futures::StreamExt as _;
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+
+use crate::support::{Bench, thing};
+use crate::wire::{FakeReviews, Wire};
+
+const THINGS: &str = "/apis/test.x-k8s.io/v1/namespaces/ns/things";
+
+async fn wire(bench: &Bench, except: &'static str) -> Wire {
+    Wire::serve_with(bench, FakeReviews { allowed: true, except }).await
+}
+
+#[tokio::test]
+async fn a_watch_speaks_websocket() {
+    let bench = Bench::new().await;
+    bench.create(thing("a", json!({}))).await;
+    let wire = wire(&bench, "").await;
+    let url = format!("wss://localhost{THINGS}?watch=true");
+    let mut request = url.into_client_request().unwrap();
+    let protocol = HeaderValue::from_static("binary.k8s.io");
+    request.headers_mut().insert("Sec-WebSocket-Protocol", protocol);
+    let (mut socket, response) =
+        tokio_tungstenite::client_async(request, wire.dial().await).await.unwrap();
+    assert_eq!(response.status(), 101);
+    assert_eq!(response.headers()["sec-websocket-protocol"], "binary.k8s.io");
+    let mut next = async || {
+        let message = tokio::time::timeout(Duration::from_secs(10), socket.next()).await;
+        match message.expect("a message in time") {
+            Some(Ok(Message::Text(text))) => {
+                let event: Value = serde_json::from_str(&text).unwrap();
+                let name = event["object"]["metadata"]["name"].as_str().unwrap_or_default();
+                format!("{} {name}", event["type"].as_str().unwrap())
+            }
+            other => format!("{other:?}"),
+        }
+    };
+    assert_eq!(next().await, "ADDED a");
+    bench.create(thing("b", json!({}))).await;
+    assert_eq!(next().await, "ADDED b");
+    // The server's end ends it.
+    wire.stop.cancel();
+    let end = tokio::time::timeout(Duration::from_secs(20), wire.tasks.shutdown());
+    end.await.expect("a watch must not hold the server up");
+    while let Some(Ok(message)) = socket.next().await {
+        assert!(!message.is_text(), "{message:?}");
+    }
+    drop(socket.close(None).await);
+}
+
+#[tokio::test]
+async fn a_websocket_that_is_none_is_refused() {
+    let bench = Bench::new().await;
+    let wire = wire(&bench, "").await;
+    for headers in [
+        "Connection: Upgrade\r\nUpgrade: websocket\r\n",
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\nSec-WebSocket-Version: 8\r\n",
+    ] {
+        let answer = wire.ask("GET", &format!("{THINGS}?watch=1"), headers, "").await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    }
+}
+
+const UNSAFE: &str = "ignoreStoreReadErrorWithClusterBreakingPotential";
+
+#[tokio::test]
+async fn what_cannot_be_read_is_deleted_on_purpose_only() {
+    let bench = Bench::new().await;
+    bench.create(thing("sound", json!({}))).await;
+    let write = Write::Put { key: bench.path("broken"), value: "nonsense".into() };
+    bench.kv.txn(Vec::new(), vec![write]).await.unwrap();
+    let without = wire(&bench, "unsafe-delete-ignore-read-errors").await;
+    let with = wire(&bench, "").await;
+    let broken = format!("{THINGS}/broken");
+    let body = |more: &str| {
+        format!("{{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",\"{UNSAFE}\":true{more}}}")
+    };
+    for (wire, path, body, status, part) in [
+        (&with, broken.as_str(), String::new(), 500, "object not decodable"),
+        (&without, &broken, body(""), 403, "unsafe-delete-ignore-read-errors"),
+        (&with, &format!("{THINGS}/sound"), body(""), 409, "invalid object"),
+        (&with, &format!("{THINGS}/nobody"), body(""), 404, "not found"),
+        (&with, THINGS, body(""), 422, "is not allowed with DELETECOLLECTION"),
+        (
+            &with,
+            &broken,
+            body(",\"propagationPolicy\":\"Foreground\""),
+            422,
+            "cannot be set together with .propagationPolicy",
+        ),
+        (
+            &with,
+            &broken,
+            body(",\"preconditions\":{}"),
+            422,
+            "cannot be set together with .preconditions",
+        ),
+        (&with, &broken, body(",\"dryRun\":[\"All\"]"), 200, "Success"),
+        (&with, &broken, body(""), 200, "\"name\":\"broken\""),
+        (&with, &broken, body(""), 404, "not found"),
+    ] {
+        let answer = wire.ask("DELETE", path, "Content-Type: application/json\r\n", &body).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path} {body}: {answer}");
+        assert!(answer.contains(part), "{path} {body}: {answer}");
+    }
+}
