@@ -46,7 +46,8 @@ func revisionNow(t *testing.T, ns string) int64 {
 	return revision
 }
 
-// compact forgets everything before the revision, for every client.
+// compact forgets everything before the revision, for every client: in the store, and in the server's
+// memory, which a restart empties.
 func compact(t *testing.T, revision int64) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -54,6 +55,11 @@ func compact(t *testing.T, revision int64) {
 	if _, err := etcdClient(t).Compact(ctx, revision, clientv3.WithCompactPhysical()); err != nil {
 		t.Fatalf("compact at %d: %v", revision, err)
 	}
+	xtask(t, "service", "restart", ourServer)
+	eventually(t, "our server", patience, func() (bool, string) {
+		_, err := sandboxes(metav1.NamespaceAll).List(ctx, metav1.ListOptions{Limit: 1})
+		return err == nil, show(err)
+	})
 }
 
 func paged(t *testing.T, ns string, count int) []string {
