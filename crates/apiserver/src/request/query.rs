@@ -204,6 +204,15 @@ fn dry_run(query: &Query) -> Result<bool, FieldError> {
     }
 }
 
+/// The same member of a body.
+fn dry_run_of(member: Option<&Value>) -> Result<bool, FieldError> {
+    let all = member.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    match all.iter().find(|value| value.as_str() != Some("All")) {
+        Some(bad) => Err(FieldError::not_supported("dryRun", bad, &["All"])),
+        None => Ok(!all.is_empty()),
+    }
+}
+
 /// Options of create, update and patch. `kind` is `CreateOptions`, `UpdateOptions`, ...
 ///
 /// # Errors
@@ -260,12 +269,10 @@ pub fn write_options(
 /// 400 for a body of another kind, 422 for contradicting or unknown values.
 pub fn delete_options(query: &Query, body: Option<&Object>) -> Result<DeleteOptions, ApiError> {
     let from_body = |field: &str| body.and_then(|b| b.0.get(field)).filter(|v| !v.is_null());
-    if let Some(body) = body
-        && !matches!(body.kind(), "DeleteOptions" | "")
-    {
+    let kind = body.map(Object::kind).unwrap_or_default();
+    if !matches!(kind, "DeleteOptions" | "") {
         return Err(ApiError::bad_request(format!(
-            "decoded object cannot be converted to DeleteOptions: it is of kind {:?}",
-            body.kind()
+            "decoded object cannot be converted to DeleteOptions: it is of kind {kind:?}"
         )));
     }
     let text = |field: &str| match body {
@@ -273,19 +280,14 @@ pub fn delete_options(query: &Query, body: Option<&Object>) -> Result<DeleteOpti
         None => query.value(field).filter(|v| !v.is_empty()).map(str::to_owned),
     };
     let mut errors = Vec::new();
-    let dry = match from_body("dryRun").and_then(Value::as_array) {
-        Some(all) => {
-            if let Some(bad) = all.iter().find(|v| v.as_str() != Some("All")) {
-                errors.push(FieldError::not_supported("dryRun", bad, &["All"]));
-            }
-            !all.is_empty()
-        }
-        None if body.is_none() => dry_run(query).unwrap_or_else(|error| {
-            errors.push(error);
-            false
-        }),
-        None => false,
+    let dry = match body {
+        Some(_) => dry_run_of(from_body("dryRun")),
+        None => dry_run(query),
     };
+    let dry = dry.unwrap_or_else(|error| {
+        errors.push(error);
+        false
+    });
     let orphan = match body {
         Some(_) => from_body("orphanDependents").and_then(Value::as_bool),
         None => query.flag("orphanDependents"),
@@ -322,17 +324,12 @@ pub fn delete_options(query: &Query, body: Option<&Object>) -> Result<DeleteOpti
         None => query.number("gracePeriodSeconds")?,
     };
     if ignore_read_error {
-        for (given, other) in [
+        errors.extend(beside_ignore_read_error([
             (policy.is_some(), "propagationPolicy"),
             (orphan.is_some(), "orphanDependents"),
             (grace_period_seconds.is_some(), "gracePeriodSeconds"),
             (from_body("preconditions").is_some(), "preconditions"),
-        ] {
-            if given {
-                let detail = format!("cannot be set together with .{other}");
-                errors.push(FieldError::invalid(IGNORE_READ_ERROR, &true.into(), &detail));
-            }
-        }
+        ]));
     }
     if !errors.is_empty() {
         return Err(ApiError::invalid(&options_kind("DeleteOptions"), "", &errors));
@@ -350,6 +347,15 @@ pub fn delete_options(query: &Query, body: Option<&Object>) -> Result<DeleteOpti
         orphan_dependents_false: orphan == Some(false),
         grace_period_seconds,
         ignore_read_error,
+    })
+}
+
+/// Errors of the options that are given although nobody can know what is deleted
+/// (`[apimachinery] pkg/apis/meta/v1/validation` ValidateIgnoreStoreReadError).
+fn beside_ignore_read_error(others: [(bool, &'static str); 4]) -> impl Iterator<Item = FieldError> {
+    others.into_iter().filter(|(given, _)| *given).map(|(_, other)| {
+        let detail = format!("cannot be set together with .{other}");
+        FieldError::invalid(IGNORE_READ_ERROR, &true.into(), &detail)
     })
 }
 

@@ -46,6 +46,8 @@ pub struct CacheOptions {
     pub history_bytes_max: usize,
     /// Revisions that a watcher may be behind before it is ended.
     pub watcher_buffer: usize,
+    /// What they may keep in memory, about; one revision alone may be larger.
+    pub watcher_buffer_bytes_max: usize,
     /// How long a read waits for a revision that the cache has not seen.
     pub freshness_wait: Duration,
     /// How often the cache is compared with the store.
@@ -73,6 +75,7 @@ impl Default for CacheOptions {
             history: Duration::from_secs(90),
             history_bytes_max: 64 * 1024 * 1024,
             watcher_buffer: 1000,
+            watcher_buffer_bytes_max: 16 * 1024 * 1024,
             freshness_wait: Duration::from_secs(3),
             compare_interval: Duration::from_secs(300),
             #[cfg(feature = "test-util")]

@@ -11,14 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::stream;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::super::error::{parse_revision, too_old};
 use super::super::watch::{SharedItem, WatchEvent, WatchStream, bookmark_time, failed, until};
 use super::super::{EventKind, Revision};
 use super::history::{Change, Objects};
-use super::watchers::{Interest, Room, Told};
+use super::watchers::{Interest, Receiver, Room, Told};
 use super::{Cacher, Inner};
 use crate::meta::Scope;
 use crate::request::WatchOptions;
@@ -125,7 +124,7 @@ pub(super) type Lent = Mutex<Option<Objects>>;
 enum Phase {
     State { objects: Arc<Lent>, next: Option<Arc<str>>, revision: Revision, end_bookmark: bool },
     History { after: Revision },
-    Live { place: Place, receiver: mpsc::Receiver<Told> },
+    Live { place: Place, receiver: Receiver },
     Over,
 }
 

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 
@@ -24,6 +25,17 @@ pub(super) enum Told {
     Many(Vec<(EventKind, Arc<SharedItem>)>),
     /// Everything up to here has been told.
     Bookmark(Revision),
+}
+
+impl Told {
+    /// What it keeps in memory, if nobody else does.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::One(_, item) => item.item().size_bytes(),
+            Self::Many(all) => all.iter().map(|(_, item)| item.item().size_bytes()).sum(),
+            Self::Bookmark(_) => 0,
+        }
+    }
 }
 
 /// Where a watcher waits.
@@ -61,9 +73,62 @@ impl Interest {
 #[derive(Debug)]
 struct Watcher {
     interest: Arc<Interest>,
-    sender: mpsc::Sender<Told>,
+    sender: Sender,
     /// Wants nothing up to this revision: it was started from a future one.
     after: Revision,
+}
+
+/// The writing end of a watcher's buffer, bounded in revisions and in bytes.
+#[derive(Debug, Clone)]
+struct Sender {
+    channel: mpsc::Sender<Told>,
+    bytes: Arc<AtomicUsize>,
+    bytes_max: usize,
+}
+
+/// The reading end.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    channel: mpsc::Receiver<Told>,
+    bytes: Arc<AtomicUsize>,
+}
+
+/// Why a watcher can't be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lost {
+    /// It has too much to read already.
+    Full,
+    /// Nobody reads.
+    Closed,
+}
+
+impl Sender {
+    fn send(&self, told: Told) -> Result<(), Lost> {
+        let more = told.bytes();
+        let waiting = self.bytes.load(Ordering::Relaxed);
+        // One alone is taken, whatever its size.
+        if waiting > 0 && waiting + more > self.bytes_max {
+            return Err(Lost::Full);
+        }
+        // Before it can be read, so that the count never falls below zero.
+        self.bytes.fetch_add(more, Ordering::Relaxed);
+        self.channel.try_send(told).map_err(|error| {
+            self.bytes.fetch_sub(more, Ordering::Relaxed);
+            match error {
+                TrySendError::Full(_) => Lost::Full,
+                TrySendError::Closed(_) => Lost::Closed,
+            }
+        })
+    }
+}
+
+impl Receiver {
+    /// `None` = the watcher has lost its place, and this was everything.
+    pub(super) async fn recv(&mut self) -> Option<Told> {
+        let told = self.channel.recv().await?;
+        self.bytes.fetch_sub(told.bytes(), Ordering::Relaxed);
+        Some(told)
+    }
 }
 
 type Group = HashMap<u64, Watcher>;
@@ -77,6 +142,7 @@ pub(super) struct Watchers {
     fields: Vec<HashMap<Box<str>, Group>>,
     next_id: u64,
     buffer: usize,
+    buffer_bytes_max: usize,
     count: usize,
     /// Ended because they were too slow.
     pub(super) overrun: u64,
@@ -93,6 +159,7 @@ impl Watchers {
             fields: (0..fields).map(|_| HashMap::new()).collect(),
             next_id: 0,
             buffer: options.watcher_buffer.max(1),
+            buffer_bytes_max: options.watcher_buffer_bytes_max,
             count: 0,
             overrun: 0,
             #[cfg(feature = "test-util")]
@@ -105,12 +172,11 @@ impl Watchers {
     }
 
     /// From now on, and after the revision `after`, `interest` is told of. Until [`Self::leave`].
-    pub(super) fn join(
-        &mut self,
-        interest: Arc<Interest>,
-        after: Revision,
-    ) -> (u64, mpsc::Receiver<Told>) {
-        let (sender, receiver) = mpsc::channel(self.buffer);
+    pub(super) fn join(&mut self, interest: Arc<Interest>, after: Revision) -> (u64, Receiver) {
+        let (channel, reading) = mpsc::channel(self.buffer);
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let receiver = Receiver { channel: reading, bytes: bytes.clone() };
+        let sender = Sender { channel, bytes, bytes_max: self.buffer_bytes_max };
         self.next_id += 1;
         self.count += 1;
         let id = self.next_id;
@@ -140,7 +206,7 @@ impl Watchers {
         };
         if let Some(watcher) = group.and_then(|group| group.get(&id)) {
             // Full: it has enough to read. Closed: nobody reads.
-            drop(watcher.sender.try_send(Told::Bookmark(revision.max(watcher.after))));
+            watcher.sender.send(Told::Bookmark(revision.max(watcher.after))).ok();
         }
     }
 
@@ -169,7 +235,7 @@ impl Watchers {
                 });
             }
             changes => {
-                let mut letters: HashMap<u64, (mpsc::Sender<Told>, Room, Vec<_>)> = HashMap::new();
+                let mut letters: HashMap<u64, (Sender, Room, Vec<_>)> = HashMap::new();
                 for change in changes {
                     let news = News::new(change);
                     self.concerned(change, |id, watcher| {
@@ -182,18 +248,18 @@ impl Watchers {
                     });
                 }
                 for (id, (sender, room, told)) in letters {
-                    if let Err(error) = sender.try_send(Told::Many(told)) {
-                        lost.push((id, room, matches!(error, TrySendError::Full(_))));
+                    if let Err(why) = sender.send(Told::Many(told)) {
+                        lost.push((id, room, why));
                     }
                 }
             }
         }
-        for (id, room, full) in lost {
+        for (id, room, why) in lost {
             #[cfg(feature = "test-util")]
             if self.planted == super::Planted::DropEvent {
                 continue;
             }
-            self.overrun += u64::from(full);
+            self.overrun += u64::from(why == Lost::Full);
             self.leave(id, &room);
         }
     }
@@ -261,9 +327,9 @@ impl<'a> News<'a> {
     }
 }
 
-fn send(id: u64, watcher: &Watcher, told: Told, lost: &mut Vec<(u64, Room, bool)>) {
-    if let Err(error) = watcher.sender.try_send(told) {
-        lost.push((id, watcher.interest.room.clone(), matches!(error, TrySendError::Full(_))));
+fn send(id: u64, watcher: &Watcher, told: Told, lost: &mut Vec<(u64, Room, Lost)>) {
+    if let Err(why) = watcher.sender.send(told) {
+        lost.push((id, watcher.interest.room.clone(), why));
     }
 }
 
@@ -275,3 +341,6 @@ fn leave_room(rooms: &mut HashMap<Box<str>, Group>, name: &str, id: u64) -> bool
     }
     removed
 }
+
+#[cfg(test)]
+mod tests;
