@@ -99,7 +99,10 @@ impl Record {
     }
 
     pub(crate) fn is_alive(&self) -> bool {
-        stat(self.pid).is_some_and(|stat| stat.start_ticks == self.start_ticks && stat.is_running())
+        stat(self.pid).is_some_and(|stat| {
+            stat.start_ticks == self.start_ticks
+                && (stat.is_running() || has_other_threads(self.pid))
+        })
     }
 
     pub(crate) fn uptime(&self) -> Option<Duration> {
@@ -169,6 +172,13 @@ impl Stat {
     fn is_running(&self) -> bool {
         !matches!(self.state, 'Z' | 'X')
     }
+}
+
+/// Whether threads are left of a process whose first thread has ended: until they have ended too,
+/// its sockets are open.
+fn has_other_threads(pid: i32) -> bool {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    tasks.flatten().any(|task| task.file_name().to_str() != Some(&pid.to_string()))
 }
 
 pub(crate) fn stat(pid: i32) -> Option<Stat> {

@@ -1,19 +1,29 @@
 //! How full etcd's database is.
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::super::{KvError, Usage};
-use super::EtcdKv;
 use super::error::kv_error;
+use super::{ATTEMPT_PAUSE, ATTEMPTS_MAX, EtcdKv};
 
 impl EtcdKv {
     /// Of the member that answers.
     pub(super) async fn database_usage(&self) -> Result<Usage, KvError> {
         let mut client = self.client.maintenance_client();
-        let status = timeout(self.deadline, client.status())
-            .await
-            .map_err(|_| self.late())?
-            .map_err(|error| kv_error(&error))?;
+        let ask = async {
+            let mut attempts = 0;
+            loop {
+                attempts += 1;
+                match client.status().await.map_err(|error| kv_error(&error)) {
+                    // One of several members may be down.
+                    Err(KvError::Unavailable { .. }) if attempts < ATTEMPTS_MAX => {
+                        sleep(ATTEMPT_PAUSE).await;
+                    }
+                    done => return done,
+                }
+            }
+        };
+        let status = timeout(self.deadline, ask).await.map_err(|_| self.late())??;
         let bytes = |count: i64| u64::try_from(count).unwrap_or_default();
         Ok(Usage {
             bytes: bytes(status.db_size()),
