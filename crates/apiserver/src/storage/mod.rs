@@ -152,35 +152,93 @@ pub enum KvError {
     Other { detail: String },
 }
 
-/// What a store must give us: etcd's model, no more. Every call has a deadline of its own.
+/// What a store must give us: etcd's model, no more. The cases of `conformance` hold every
+/// implementation to what is said here.
+///
+/// **Revisions.** One counter over all keys, never 0. Every transaction that writes raises it by
+/// one and gives its new value to everything it writes; one that fails, writes nothing or deletes
+/// only what is not there leaves it alone. Revisions are in the order in which transactions take
+/// effect, and that order agrees with real time: what was acknowledged before a call began has a
+/// smaller revision than what the call does, and is seen by what it reads.
+///
+/// **History.** The store can be read, and watched, as of every revision from the last compaction
+/// on. Nothing is forgotten but by [`Kv::compact`].
+///
+/// **Durability.** A write is acknowledged when it survives the loss that the store promises to
+/// survive. Nothing that is not (yet) durable is seen by a read or told to a watch.
+///
+/// **Keys** are UTF-8 and compared bytewise. Values are any bytes; an empty value is a value.
+///
+/// **Deadlines.** Every call has one of its own. A call that misses it is
+/// [`KvError::Unavailable`]: a read may be repeated, of a write nobody knows whether it happened,
+/// and the store must not repeat it by itself unless it certainly never arrived. A caller that
+/// gives up in the middle may drop the future: the same holds.
 #[async_trait]
 pub trait Kv: Send + Sync + fmt::Debug {
-    /// Linearizable read of one key, or as of `at`.
+    /// Linearizable read of one key, or as of `at` (0 = now).
+    ///
+    /// # Errors
+    /// [`KvError::Compacted`] and [`KvError::Future`] for an `at` outside of history.
     async fn get(&self, key: &str, at: Option<Revision>) -> Result<Got, KvError>;
 
-    /// Keys that begin with `prefix`.
+    /// Keys that begin with `prefix`, in bytewise order, from one moment: items, revision and count
+    /// belong together however the store fetches them. A `start` before the prefix counts as its
+    /// beginning.
+    ///
+    /// # Errors
+    /// As [`Kv::get`].
     async fn list(&self, prefix: &str, page: Page) -> Result<Listed, KvError>;
 
     /// Number of keys that begin with `prefix`, and the store's revision.
+    ///
+    /// # Errors
+    /// [`KvError::Unavailable`].
     async fn count(&self, prefix: &str) -> Result<(u64, Revision), KvError>;
 
-    /// All `writes` at one revision if every guard holds, else nothing.
+    /// All `writes` at one revision if every guard holds, else nothing. Guards are judged on the
+    /// state before the writes, and may be on keys that are not written. Without guards the
+    /// transaction always takes effect. Writes share a revision and are told to watches together,
+    /// in their order. Deleting what is not there is no change.
+    ///
+    /// At least 128 guards and 128 writes, and 1.5 MiB in all, are taken.
+    ///
+    /// # Errors
+    /// [`KvError::TooLarge`] over that; [`KvError::Other`] for an empty key, too many operations or
+    /// a key that is written twice; [`KvError::NoSpace`] when the store is full. Nothing was
+    /// written then. After [`KvError::Unavailable`] it may have been.
     async fn txn(
         &self,
         guards: Vec<(String, Expect)>,
         writes: Vec<Write>,
     ) -> Result<Outcome, KvError>;
 
-    /// Every change under `prefix` with a revision of at least `from`, in order, none missing.
-    /// [`KvError::Compacted`] (now or as the stream's end) when that can't be kept.
+    /// Every change under `prefix` with a revision of at least `from` (0 = from now on), in order,
+    /// none missing and none twice; those of one revision in one batch. Each comes with the value
+    /// before. First what has happened, then what happens. A `from` that does not exist yet is
+    /// waited for. Batches without events tell of progress, from time to time and when asked.
+    ///
+    /// A watch of which the reader falls behind may be ended with [`KvError::Unavailable`], never
+    /// thinned out: it can be begun again after the last revision that was received. So may one
+    /// that loses its store. Dropping the stream ends the watch.
+    ///
+    /// # Errors
+    /// [`KvError::Compacted`], now or as the stream's end, when `from` is older than history.
     async fn watch(&self, prefix: &str, from: Revision) -> Result<KvWatch, KvError>;
 
     /// Asks the open watches to tell how far they have come: each of them that has caught up soon
     /// yields a batch (perhaps without events) that reaches at least the revision the store had
-    /// when this was called. Says nothing about watches that are still catching up.
+    /// when this was called. Says nothing about watches that are still catching up. May be called
+    /// often; who waits asks again after a while.
+    ///
+    /// # Errors
+    /// [`KvError::Unavailable`].
     async fn request_progress(&self) -> Result<(), KvError>;
 
-    /// Forgets history before `revision`.
+    /// Forgets history before `revision`, which itself stays readable, as does the current state.
+    /// Watches that have come further are not disturbed.
+    ///
+    /// # Errors
+    /// [`KvError::Compacted`] when that was forgotten already, [`KvError::Future`] beyond now.
     async fn compact(&self, revision: Revision) -> Result<(), KvError>;
 
     /// Ok when a linearizable read succeeds within two seconds.

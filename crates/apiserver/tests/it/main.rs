@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy knows tests by their attribute, not their helpers")]
 
+mod cache;
 mod conformance;
 mod directory;
 mod embedded;

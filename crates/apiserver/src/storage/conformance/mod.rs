@@ -155,7 +155,8 @@ macro_rules! kv_conformance {
             list_keeps_to_its_prefix, list_of_nothing_is_empty, list_pages_with_limit_and_start,
             list_pages_at_one_revision_while_writes_go_on, list_at_a_revision_sees_the_past,
             list_at_a_future_revision_is_refused, list_start_may_lie_between_keys,
-            list_start_at_the_end_is_empty, list_limit_larger_than_the_rest_returns_the_rest,
+            list_start_at_the_end_is_empty,
+            list_start_before_the_prefix_is_its_beginning, list_limit_larger_than_the_rest_returns_the_rest,
             list_more_keys_than_one_call_gives, list_of_keys_only_has_no_values,
             list_of_large_values_is_of_one_revision, count_follows_writes_and_deletes, is_healthy,
         );

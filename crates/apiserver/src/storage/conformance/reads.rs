@@ -150,6 +150,17 @@ pub async fn list_start_may_lie_between_keys(f: &Fixture) {
     assert_eq!(names(f, page).await, ["c"], "the start belongs to the page");
 }
 
+pub async fn list_start_before_the_prefix_is_its_beginning(f: &Fixture) {
+    f.put("a", "1").await;
+    f.put("p/a", "1").await;
+    for limit in [0, 5] {
+        let page = Page { start: Some(f.key("a")), limit, ..Page::default() };
+        let listed = f.kv.list(&f.key("p/"), page).await.unwrap();
+        let keys: Vec<_> = listed.items.iter().map(|kv| kv.key.clone()).collect();
+        assert_eq!(keys, [f.key("p/a")]);
+    }
+}
+
 pub async fn list_start_at_the_end_is_empty(f: &Fixture) {
     f.put("a", "1").await;
     let page = Page { start: Some(f.key("b")), limit: 5, ..Page::default() };

@@ -70,7 +70,7 @@ impl EtcdKv {
         items: &mut Vec<KeyValue>,
     ) -> Result<(Revision, u64), Broken> {
         let mut client = self.client.kv_client().max_decoding_message_size(MESSAGE_BYTES_MAX);
-        let start = page.start.as_deref().unwrap_or(prefix);
+        let start = page.start.as_deref().map_or(prefix, |start| start.max(prefix));
         let opening = client.get_stream(start, Some(options(prefix, page, page.at)));
         let mut stream = self.in_time(opening).await?;
         let mut last = None;
@@ -103,7 +103,8 @@ impl EtcdKv {
 
     /// In several calls at one revision, each within the deadline.
     async fn list_pages(&self, prefix: &str, page: Page) -> Result<Listed, KvError> {
-        let mut start = page.start.clone().unwrap_or_else(|| prefix.to_owned());
+        let start = page.start.as_deref().map_or(prefix, |start| start.max(prefix));
+        let mut start = start.to_owned();
         let mut at = page.at;
         let mut items: Vec<KeyValue> = Vec::new();
         let mut total = None;
