@@ -155,7 +155,11 @@ func awaitReady(ctx context.Context, config *rest.Config) error {
 	}
 	defer c.close()
 	return await(ctx, "ready server", time.Minute, func() error {
-		_, err := c.get(ctx, "/readyz")
+		if _, err := c.get(ctx, "/readyz"); err != nil {
+			return err
+		}
+		// Nobody is let in here whom the server does not know yet: Go's is ready before it has the client CA.
+		_, err := c.get(ctx, "/metrics")
 		return err
 	})
 }
