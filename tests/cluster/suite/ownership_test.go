@@ -72,6 +72,11 @@ func TestGarbageCollectorKnowsOwners(t *testing.T) {
 				t.Helper()
 				owner := family.makeOwner(t, ns, name, nil)
 				family.makeTheirs(t, ns, name+"-child", ownedBy(owner))
+				// The collector follows each resource by a watch of its own: it may hear of the owner's deletion before
+				// it hears of the child, and then lets the owner go. Whoever comes after the child on the child's watch
+				// and was collected shows that it knows the child.
+				family.makeTheirs(t, ns, name+"-after", ownedBy(nobody(family.owner)))
+				waitGone(t, family.dependent, ns, name+"-after")
 			}
 			pairOf("background")
 			remove("background", metav1.DeletePropagationBackground)
@@ -117,15 +122,21 @@ func hold(t *testing.T, resource schema.GroupVersionResource, ns, name string, h
 	}
 }
 
+// nobody is an owner that never was.
+func nobody(resource schema.GroupVersionResource) *unstructured.Unstructured {
+	kind := map[string]string{"configmaps": "ConfigMap", "sandboxes": "Sandbox"}[resource.Resource]
+	absent := &unstructured.Unstructured{Object: map[string]any{"apiVersion": resource.GroupVersion().String(), "kind": kind}}
+	absent.SetName("never")
+	absent.SetUID("11111111-2222-3333-4444-555555555555")
+	return absent
+}
+
 // One whose owner never was is collected; so is one whose owner has another UID than it says.
 func TestGarbageCollectorEndsWhatHasNoOwner(t *testing.T) {
 	calm(t)
 	ns := namespace(t)
-	absent := &unstructured.Unstructured{Object: map[string]any{"apiVersion": cluster.GroupVersion, "kind": "Sandbox"}}
-	absent.SetName("never")
-	absent.SetUID("11111111-2222-3333-4444-555555555555")
-	ownedSandbox(t, ns, "lost", ownedBy(absent))
-	configMap(t, ns, "lost", ownedBy(absent))
+	ownedSandbox(t, ns, "lost", ownedBy(nobody(cluster.Sandboxes)))
+	configMap(t, ns, "lost", ownedBy(nobody(cluster.Sandboxes)))
 	waitGone(t, cluster.Sandboxes, ns, "lost")
 	waitGone(t, cluster.ConfigMaps, ns, "lost")
 }
