@@ -11,11 +11,13 @@ use apiserver::server::Probe;
 use apiserver::storage::{EmbeddedOptions, EtcdOptions, EtcdTls};
 use sandbox_api::IsolationLevel;
 
+use crate::claims::{Claims, Entrance};
 use crate::cluster::Cluster as _;
 use crate::cluster::kube::KubeCluster;
 use crate::config::{self, Config, Etcd};
 use crate::provision::{Driver, LoopMetrics, Policy, StoreSandboxes};
-use crate::{cluster, connect, provision, resources};
+use crate::resources::Extensions;
+use crate::{claims, cluster, connect, pools, provision, resources};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -54,14 +56,74 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut subresources = resources::sandbox::actions::subresources();
     let streams = Arc::new(cluster.clone());
     subresources.extend(connect::subresources(streams, connect::Config::default()));
+    let entrance = Entrance::default();
+    let extensions = Extensions {
+        sandbox: subresources,
+        warm_pool: vec![entrance.action()],
+        claim_creation: Some(entrance.creation()),
+    };
     let stores: Vec<Store> =
-        resources::defs(subresources).into_iter().map(|def| host.store(def)).collect();
-    let sandboxes = stores
-        .iter()
-        .find(|store| store.def().plural == "sandboxes")
-        .context("the table has no sandboxes")?;
-    provision(&config, &mut host, cluster, sandboxes.clone());
+        resources::defs(extensions).into_iter().map(|def| host.store(def)).collect();
+    let kinds = Kinds::of(&stores)?;
+    provision(&config, &mut host, cluster, kinds.sandboxes.clone());
+    entrance.open(supply(&host, &kinds)?);
     host.serve(stores).await
+}
+
+/// The registries by name.
+struct Kinds {
+    sandboxes: Store,
+    templates: Store,
+    claims: Store,
+    pools: Store,
+}
+
+impl Kinds {
+    fn of(stores: &[Store]) -> anyhow::Result<Self> {
+        let find = |plural: &str| {
+            let found = stores.iter().find(|store| store.def().plural == plural);
+            found.cloned().with_context(|| format!("the table has no {plural}"))
+        };
+        Ok(Self {
+            sandboxes: find("sandboxes")?,
+            templates: find("sandboxtemplates")?,
+            claims: find("sandboxclaims")?,
+            pools: find("sandboxwarmpools")?,
+        })
+    }
+}
+
+/// Starts what keeps pools and claims, and returns what answers claims.
+fn supply(host: &Host, kinds: &Kinds) -> anyhow::Result<Claims> {
+    let permit = Permit::internal("system:sandbox-apiserver:claims");
+    let parts = claims::Parts {
+        claims: kinds.claims.clone(),
+        sandboxes: kinds.sandboxes.clone(),
+        pools: kinds.pools.clone(),
+        templates: kinds.templates.clone(),
+        kv: host.kv(),
+        store_prefix: host.store_prefix().to_owned(),
+        clock: host.clock.clone(),
+        permit: permit.clone(),
+    };
+    let claims = Claims::new(parts, claims::Config::default());
+    let stores = (kinds.claims.clone(), kinds.sandboxes.clone());
+    claims::start(&claims, stores, &permit, host.clock.clone(), &host.tasks)?;
+    let parts = pools::Parts {
+        pools: kinds.pools.clone(),
+        sandboxes: kinds.sandboxes.clone(),
+        templates: kinds.templates.clone(),
+        claim_store: kinds.claims.clone(),
+        claims: claims.clone(),
+        kv: host.kv(),
+        clock: host.clock.clone(),
+        permit: Permit::internal("system:sandbox-apiserver:warm-pools"),
+        policy: pools::Policy::default(),
+    };
+    pools::start(parts, &host.tasks)?;
+    let metrics = claims.metrics().clone();
+    host.metrics.register(|registry| metrics.register(registry));
+    Ok(claims)
 }
 
 /// Starts the loop that makes sandboxes real.

@@ -2,10 +2,15 @@
 //! native Kubernetes API. The product; the machinery is the `apiserver` crate.
 
 pub mod app;
+pub mod claims;
 pub mod cluster;
 pub mod config;
 pub mod connect;
+pub mod follow;
 pub mod generate;
+pub mod hash;
+pub mod pools;
 pub mod provision;
 pub mod resources;
+pub mod runner;
 pub mod telemetry;

@@ -20,8 +20,9 @@ use apiserver::meta::ObjectKey;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::broadcast;
+
+pub use crate::hash::name_hash;
 
 pub use self::counts::{WriteCounts, WriteVerb};
 pub use self::view::{
@@ -31,12 +32,6 @@ pub use self::view::{
 /// On every child: the hash of its Sandbox's name. The watches filter by it, the Service selects
 /// by it, and an unowned object that carries it may be adopted.
 pub const NAME_HASH_LABEL: &str = sandbox_api::keys::SANDBOX_NAME_HASH;
-
-/// 128 bits of SHA-256 in hex: a legal label value for a name of any length, and wide enough that
-/// two Sandboxes of a namespace never share it.
-pub fn name_hash(name: &str) -> String {
-    Sha256::digest(name.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// Which kind of child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -14,11 +14,12 @@ pub mod sandbox_template;
 pub mod sandbox_warm_pool;
 mod typed;
 
+use std::fmt;
 use std::sync::Arc;
 
 use apiserver::meta::Gvk;
 use apiserver::registry::Strategy;
-use apiserver::resource::{ResourceDef, Subresource};
+use apiserver::resource::{Create, ResourceDef, Subresource};
 use apiserver::schema::Schema;
 use schemars::JsonSchema;
 
@@ -26,12 +27,30 @@ use schemars::JsonSchema;
 /// at singular names, and `kubectl get sandbox NAME` must go on meaning one Sandbox.
 const CATEGORY: &str = "sandboxing";
 
-/// Every served kind. Actions are passed in because they act on the cluster and this module only
-/// knows objects.
-pub fn defs(sandbox_actions: Vec<Subresource>) -> Vec<ResourceDef> {
+/// What kinds can do besides being stored: passed in because it acts on the cluster and on several
+/// kinds, and this module only knows objects.
+#[derive(Default)]
+pub struct Extensions {
+    pub sandbox: Vec<Subresource>,
+    pub warm_pool: Vec<Subresource>,
+    pub claim_creation: Option<Arc<dyn Create>>,
+}
+
+impl fmt::Debug for Extensions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Extensions").field("sandbox", &self.sandbox).finish_non_exhaustive()
+    }
+}
+
+/// Every served kind.
+pub fn defs(extensions: Extensions) -> Vec<ResourceDef> {
     let mut sandbox = sandbox::def();
-    sandbox.subresources.extend(sandbox_actions);
-    vec![sandbox, sandbox_template::def(), sandbox_claim::def(), sandbox_warm_pool::def()]
+    sandbox.subresources.extend(extensions.sandbox);
+    let mut claim = sandbox_claim::def();
+    claim.creation = extensions.claim_creation;
+    let mut pool = sandbox_warm_pool::def();
+    pool.subresources.extend(extensions.warm_pool);
+    vec![sandbox, sandbox_template::def(), claim, pool]
 }
 
 /// The names of a kind.
@@ -57,6 +76,7 @@ fn row<T: JsonSchema>(names: &Names, strategy: Arc<dyn Strategy>) -> ResourceDef
         schema: Arc::new(Schema::for_type::<T>()),
         selectable_fields: &[],
         subresources: vec![Subresource::Status],
+        creation: None,
         description: names.description,
     }
 }

@@ -9,7 +9,7 @@ use super::*;
 
 /// The definition of a kind.
 pub(super) fn def(plural: &str) -> ResourceDef {
-    defs(Vec::new()).into_iter().find(|def| def.plural == plural).unwrap()
+    defs(Extensions::default()).into_iter().find(|def| def.plural == plural).unwrap()
 }
 
 pub(super) fn validate_create(plural: &str, object: &Object) -> Validation {
@@ -41,7 +41,7 @@ pub(super) fn with(base: &Value, changes: &[(&str, Value)]) -> Object {
 
 #[test]
 fn the_table() {
-    let all = defs(Vec::new());
+    let all = defs(Extensions::default());
     let names: Vec<_> =
         all.iter().map(|def| (def.gvk.kind.as_str(), def.plural, def.short_names)).collect();
     assert_eq!(
@@ -83,7 +83,7 @@ fn columns_show_what_there_is() {
         ["Running", "True", "Running", "Standard", "n1", "a", "10.0.0.1", "python"]
             .map(Value::from)
     );
-    for def in defs(Vec::new()) {
+    for def in defs(Extensions::default()) {
         for column in &def.columns {
             assert_eq!((column.cell)(&Object::default()), Value::Null, "{}", column.name);
         }
@@ -132,7 +132,7 @@ fn crds_describe_the_kinds() {
 
 #[test]
 fn crd_columns_point_at_fields_of_the_schema() {
-    for def in defs(Vec::new()) {
+    for def in defs(Extensions::default()) {
         let document = crd::crd(&def);
         let schema = &document["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
         let mut paths = BTreeSet::new();
@@ -175,7 +175,7 @@ fn crd_schemas_are_structural() {
             }
         }
     }
-    for def in defs(Vec::new()) {
+    for def in defs(Extensions::default()) {
         let document = crd::crd(&def);
         walk(def.plural, &document["spec"]["versions"][0]["schema"]["openAPIV3Schema"]);
     }

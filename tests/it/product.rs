@@ -12,15 +12,19 @@ use apiserver::registry::Store;
 use apiserver::request::{GetOptions, WriteOptions};
 use apiserver::resource::{ActionRequest, ActionResponse, Subresource};
 use apiserver::status::ApiError;
-use apiserver::storage::{EtcdKv, EtcdOptions};
+use apiserver::storage::{CacheOptions, Cacher, EtcdKv, EtcdOptions};
 use apiserver::tasks::{OnExit, Tasks};
 use apiserver::warnings::Warnings;
 use async_trait::async_trait;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use sandbox_apiserver::claims::{self, Claims, Entrance};
 use sandbox_apiserver::cluster::fake::FakeCluster;
+use sandbox_apiserver::pools;
 use sandbox_apiserver::provision::{self, Driver, StoreSandboxes};
-use sandbox_apiserver::resources;
+use sandbox_apiserver::resources::{self, Extensions};
 use serde_json::Value;
+
+use crate::counting::CountingKv;
 
 #[expect(clippy::disallowed_methods, reason = "how the test runner says where etcd is")]
 fn env(name: &str) -> String {
@@ -43,28 +47,89 @@ impl Namespaces for FakeNamespaces {
 
 pub(crate) struct Product {
     stores: Vec<Store>,
+    pub(crate) kv: Arc<CountingKv>,
     pub(crate) cluster: Arc<FakeCluster>,
-    permit: Permit,
-    tasks: Tasks,
+    pub(crate) permit: Permit,
+    pub(crate) tasks: Tasks,
+    prefix: String,
+    entrance: Entrance,
 }
 
 impl Product {
     /// The kinds alone, under an etcd prefix of their own.
     pub(crate) async fn new() -> Self {
+        Self::at(format!("/{}", new_uid())).await
+    }
+
+    /// The kinds alone, under this prefix: another replica, if there is one.
+    pub(crate) async fn at(prefix: String) -> Self {
         let options = EtcdOptions::new(vec![env("TEST_ETCD_ENDPOINT")]);
-        let kv = Arc::new(EtcdKv::connect(&options).await.expect("usable options"));
-        let prefix = format!("/{}", new_uid());
+        let etcd = EtcdKv::connect(&options).await.expect("usable options");
+        let kv = Arc::new(CountingKv::new(Arc::new(etcd)));
+        let tasks = Tasks::new();
         let store = |def| {
-            let clock = Arc::new(SystemClock);
-            Store::new(Arc::new(def), kv.clone(), &prefix, clock, Some(Arc::new(FakeNamespaces)))
+            let (clock, kv) = (Arc::new(SystemClock), kv.clone());
+            let cache = (CacheOptions::default(), &tasks);
+            let namespaces = Some(Arc::new(FakeNamespaces) as Arc<dyn Namespaces>);
+            Store::cached(Arc::new(def), kv, &prefix, clock, namespaces, cache)
         };
-        let defs = resources::defs(resources::sandbox::actions::subresources());
-        Self {
+        let entrance = Entrance::default();
+        let defs = resources::defs(Extensions {
+            sandbox: resources::sandbox::actions::subresources(),
+            warm_pool: vec![entrance.action()],
+            claim_creation: Some(entrance.creation()),
+        });
+        let product = Self {
             stores: defs.into_iter().map(store).collect(),
+            kv,
             cluster: Arc::default(),
             permit: Permit::internal("test"),
-            tasks: Tasks::new(),
+            tasks,
+            prefix,
+            entrance,
+        };
+        for store in &product.stores {
+            while !store.cache().is_some_and(Cacher::is_ready) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
         }
+        product
+    }
+
+    /// Answers claims and keeps pools.
+    pub(crate) fn supply(&self) -> Claims {
+        let store = |plural: &str| self.store(plural).clone();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let claims = Claims::new(
+            claims::Parts {
+                claims: store("sandboxclaims"),
+                sandboxes: store("sandboxes"),
+                pools: store("sandboxwarmpools"),
+                templates: store("sandboxtemplates"),
+                kv: self.kv.clone(),
+                store_prefix: self.prefix.clone(),
+                clock: clock.clone(),
+                permit: self.permit.clone(),
+            },
+            claims::Config { queue_max: 5, ..claims::Config::default() },
+        );
+        let stores = (store("sandboxclaims"), store("sandboxes"));
+        claims::start(&claims, stores, &self.permit, clock.clone(), &self.tasks)
+            .expect("constant selectors");
+        let parts = pools::Parts {
+            pools: store("sandboxwarmpools"),
+            sandboxes: store("sandboxes"),
+            templates: store("sandboxtemplates"),
+            claim_store: store("sandboxclaims"),
+            claims: claims.clone(),
+            kv: self.kv.clone(),
+            clock,
+            permit: self.permit.clone(),
+            policy: pools::Policy::default(),
+        };
+        pools::start(parts, &self.tasks).expect("constant selectors");
+        self.entrance.open(claims.clone());
+        claims
     }
 
     /// With the loop and a kubelet that makes every Pod ready.
@@ -145,6 +210,7 @@ impl Product {
                 permit: &self.permit,
                 key: ObjectKey::namespaced("ns", name),
                 body: None,
+                options: WriteOptions::default(),
                 query,
                 store,
                 warnings: &Warnings::new(),

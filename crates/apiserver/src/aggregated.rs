@@ -172,6 +172,16 @@ impl Host {
         self.client.clone()
     }
 
+    /// Where everything is stored, for transactions over several kinds.
+    pub fn kv(&self) -> Arc<dyn Kv> {
+        self.kv.clone()
+    }
+
+    /// Prefix of all keys.
+    pub fn store_prefix(&self) -> &str {
+        &self.config.store_prefix
+    }
+
     /// The registry of one kind.
     pub fn store(&self, def: ResourceDef) -> Store {
         let (prefix, clock) = (&self.config.store_prefix, self.clock.clone());

@@ -9,8 +9,9 @@ use http::request::Parts;
 use serde_json::Value;
 
 use crate::auth::Permit;
-use crate::meta::{GroupResource, Gvk, Object, ObjectKey};
+use crate::meta::{GroupResource, Gvk, Object, ObjectKey, Scope};
 use crate::registry::{Store, Strategy};
+use crate::request::WriteOptions;
 use crate::schema::Schema;
 use crate::server::Body;
 use crate::status::ApiError;
@@ -34,6 +35,8 @@ pub struct ResourceDef {
     /// Field paths usable in field selectors besides `metadata.name` and `metadata.namespace`.
     pub selectable_fields: &'static [&'static str],
     pub subresources: Vec<Subresource>,
+    /// For a kind whose objects are not made by storing what was sent.
+    pub creation: Option<Arc<dyn Create>>,
     /// The kind's first sentence in OpenAPI and `kubectl explain`.
     pub description: &'static str,
 }
@@ -115,6 +118,8 @@ pub struct ActionDef {
     pub output: Gvk,
     /// Query parameters the action understands, for OpenAPI: name, description.
     pub parameters: &'static [(&'static str, &'static str)],
+    /// Whether it can say what it would do; else `dryRun` is a 400.
+    pub dry_run: bool,
     pub handler: Arc<dyn Action>,
 }
 
@@ -130,6 +135,7 @@ pub struct ActionRequest<'a> {
     pub permit: &'a Permit,
     pub key: ObjectKey,
     pub body: Option<Object>,
+    pub options: WriteOptions,
     pub query: Vec<(String, String)>,
     pub store: &'a Store,
     pub warnings: &'a Warnings,
@@ -147,6 +153,26 @@ pub struct ActionResponse {
 pub trait Action: Send + Sync {
     /// Runs to its end even when the client hangs up.
     async fn call(&self, request: ActionRequest<'_>) -> Result<ActionResponse, ApiError>;
+}
+
+/// What a create of a kind with a [`ResourceDef::creation`] gets to work with.
+#[derive(Debug)]
+pub struct CreateRequest<'a> {
+    pub permit: &'a Permit,
+    pub scope: Scope,
+    pub object: Object,
+    pub options: WriteOptions,
+    pub query: Vec<(String, String)>,
+    pub store: &'a Store,
+    pub warnings: &'a Warnings,
+}
+
+/// A create that does more than to store what was sent. It must judge the object as
+/// [`Store::prepare`] does.
+#[async_trait]
+pub trait Create: Send + Sync {
+    /// Runs to its end even when the client hangs up.
+    async fn create(&self, request: CreateRequest<'_>) -> Result<ActionResponse, ApiError>;
 }
 
 /// A subresource that hands the connection on: `[apiserver] pkg/registry/rest/rest.go` Connecter.

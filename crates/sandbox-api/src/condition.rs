@@ -56,6 +56,10 @@ pub mod claim {
     pub const CLAIM_EXPIRED: &str = "ClaimExpired";
     pub const SANDBOX_MISSING: &str = "SandboxMissing";
     pub const SANDBOX_NOT_READY: &str = "SandboxNotReady";
+    /// The claim waits for stock.
+    pub const WAITING_FOR_STOCK: &str = "WaitingForStock";
+    /// It has waited for as long as it wanted to.
+    pub const CLAIM_TIMED_OUT: &str = "ClaimTimedOut";
 }
 
 /// Reasons of [`READY`] on a warm pool.
@@ -64,4 +68,11 @@ pub mod pool {
     pub const REPLENISHING: &str = "Replenishing";
     pub const TEMPLATE_NOT_FOUND: &str = "TemplateNotFound";
     pub const NOT_PROGRESSING: &str = "NotProgressing";
+}
+
+/// Reasons of [`READY`] on a template.
+pub mod template {
+    pub const ACCEPTED: &str = "Accepted";
+    /// The NetworkPolicy could not be kept as asked.
+    pub const NETWORK_POLICY_FAILED: &str = "NetworkPolicyFailed";
 }

@@ -30,10 +30,11 @@ pub use self::sandbox_claim::{
 };
 pub use self::sandbox_template::{
     InjectionPolicy, NetworkPolicyManagement, SandboxTemplate, SandboxTemplateSpec,
-    SandboxTemplateStatus, TemplateNetworkPolicy,
+    SandboxTemplateStatus, TemplateNetworkPolicy, TemplateUsers,
 };
 pub use self::sandbox_warm_pool::{
-    SandboxWarmPool, SandboxWarmPoolSpec, SandboxWarmPoolStatus, UpdateStrategy, UpdateStrategyType,
+    ClaimsOnDeletion, PoolDeletionPolicy, RollingUpdate, SandboxWarmPool, SandboxWarmPoolSpec,
+    SandboxWarmPoolStatus, UpdateStrategy, UpdateStrategyType,
 };
 
 /// The API group.

@@ -34,6 +34,14 @@ pub struct SandboxClaimSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "ColdStart"))]
     pub on_empty_pool: Option<OnEmptyPool>,
+    /// How many Sandboxes to bind, all or none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000), extend("default" = 1))]
+    pub replicas: Option<i32>,
+    /// The longest time to wait for stock, as a Go duration; a claim that is not bound by then has
+    /// failed and takes nothing any more. Only where onEmptyPool is Wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<String>,
     /// A key of the client's choice, at most 63 characters: a repeated request with the same key
     /// gets the Sandbox of the first. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,6 +66,11 @@ impl SandboxClaimSpec {
     /// What happens where no stock is ready.
     pub fn on_empty_pool(&self) -> OnEmptyPool {
         self.on_empty_pool.unwrap_or_default()
+    }
+
+    /// How many Sandboxes to bind.
+    pub fn replicas(&self) -> i32 {
+        self.replicas.unwrap_or(1)
     }
 
     /// Whether the claim asks for something that no Sandbox in stock can have.
@@ -141,6 +154,18 @@ pub struct SandboxClaimStatus {
     /// The Sandbox that the claim is bound to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<BoundSandbox>,
+    /// All Sandboxes of a claim with more than one; the first of them is also in sandbox.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub sandboxes: Vec<BoundSandbox>,
+    /// When the claim was bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound_time: Option<Time>,
+    /// How many claims are to be served before this one, while it waits for stock. From time to
+    /// time brought up to date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub queue_position: Option<i64>,
 }
 
 /// The Sandbox of a claim, with what a client needs to reach it.

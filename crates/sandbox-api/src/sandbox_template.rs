@@ -111,6 +111,12 @@ pub struct SandboxTemplateStatus {
     /// The generation that this status was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// A hash of what makes a Pod differ; Sandboxes made from another revision are stale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// Who uses the template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub users: Option<TemplateUsers>,
     /// Ready: whether Sandboxes can be made from the template.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend(
@@ -118,4 +124,18 @@ pub struct SandboxTemplateStatus {
         "x-kubernetes-list-map-keys" = ["type"]
     ))]
     pub conditions: Vec<Condition>,
+}
+
+/// How many objects of its namespace use a template.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TemplateUsers {
+    /// Warm pools of the template.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub warm_pools: i32,
+    /// Claims that name it.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub claims: i32,
 }

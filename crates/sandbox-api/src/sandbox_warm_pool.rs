@@ -1,6 +1,7 @@
 //! SandboxWarmPool: a stock of started Sandboxes.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,10 @@ pub struct SandboxWarmPoolSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = {"type": "OnReplenish"}))]
     pub update_strategy: Option<UpdateStrategy>,
+    /// What becomes of claims that wait for the pool when it is deleted. Its stock goes with it
+    /// unless the deletion orphans it (propagationPolicy Orphan).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<PoolDeletionPolicy>,
 }
 
 impl SandboxWarmPoolSpec {
@@ -37,18 +42,60 @@ impl SandboxWarmPoolSpec {
 
     /// The update strategy in force.
     pub fn update_strategy(&self) -> UpdateStrategyType {
-        self.update_strategy.and_then(|strategy| strategy.type_).unwrap_or_default()
+        self.update_strategy.as_ref().and_then(|strategy| strategy.type_).unwrap_or_default()
+    }
+
+    /// What becomes of waiting claims when the pool is deleted.
+    pub fn claims_on_deletion(&self) -> ClaimsOnDeletion {
+        self.deletion_policy.and_then(|policy| policy.claims).unwrap_or_default()
     }
 }
 
 /// What happens to the stock when the template changes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UpdateStrategy {
-    /// Recreate replaces stale stock at once; OnReplenish lets it be used up.
+    /// Recreate replaces stale stock at once; OnReplenish lets it be used up; RollingUpdate
+    /// replaces it step by step and gives none of it to claims.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "OnReplenish"))]
     pub type_: Option<UpdateStrategyType>,
+    /// The pace of RollingUpdate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolling_update: Option<RollingUpdate>,
+}
+
+/// The pace of a rolling update: numbers of Sandboxes, or shares of replicas as in "25%".
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RollingUpdate {
+    /// How many Sandboxes may be in stock above replicas; shares are rounded up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_surge: Option<IntOrString>,
+    /// How many of replicas may be missing from the ready stock, stale ones counted as ready;
+    /// shares are rounded down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_unavailable: Option<IntOrString>,
+}
+
+/// What becomes of what belongs to a deleted pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolDeletionPolicy {
+    /// The claims that wait for stock of the pool: Retain keeps them unbound, Delete deletes them.
+    /// Bound claims stay as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "Retain"))]
+    pub claims: Option<ClaimsOnDeletion>,
+}
+
+/// What becomes of claims that wait for a deleted pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum ClaimsOnDeletion {
+    #[default]
+    Retain,
+    Delete,
 }
 
 /// The kind of an update strategy.
@@ -58,6 +105,7 @@ pub enum UpdateStrategyType {
     Recreate,
     #[default]
     OnReplenish,
+    RollingUpdate,
 }
 
 /// What the server observed of a warm pool.
@@ -72,6 +120,21 @@ pub struct SandboxWarmPoolStatus {
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub ready_replicas: i32,
+    /// How many Sandboxes in stock are of the template's present revision.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub updated_replicas: i32,
+    /// How many of them are ready.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub updated_ready_replicas: i32,
+    /// How many Sandboxes of the pool were claimed in the last minute.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub claimed_per_minute: i32,
+    /// The template's revision that the stock is brought to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_revision: Option<String>,
     /// A label selector that finds the Pods in stock, for autoscalers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,

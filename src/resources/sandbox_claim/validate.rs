@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use apiserver::field::{ErrorType, FieldError};
+use apiserver::request::duration;
 use sandbox_api::{
     ClaimShutdownPolicy, EnvVar, ObjectReference, PodMetadata, SandboxClaim, SandboxClaimSpec, keys,
 };
@@ -27,6 +28,12 @@ pub(super) fn claim(claim: &SandboxClaim) -> Vec<FieldError> {
         } else if key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
             errors.push(FieldError::too_long(field, IDEMPOTENCY_KEY_BYTES_MAX));
         }
+    }
+    if let Some(text) = &spec.timeout
+        && duration::parse(text).is_none_or(|limit| limit.is_zero())
+    {
+        let detail = "must be a positive duration, for example 30s";
+        errors.push(FieldError::invalid("spec.timeout", &Value::from(text.as_str()), detail));
     }
     if let Some(metadata) = &spec.additional_pod_metadata {
         check_pod_metadata(&mut errors, metadata);
@@ -61,6 +68,8 @@ pub(super) fn change(new: &SandboxClaim, old: &SandboxClaim) -> Vec<FieldError> 
     check("env", new.env == old_spec.env, json(&new.env), detail);
     let same = new.volume_claim_templates == old_spec.volume_claim_templates;
     check("volumeClaimTemplates", same, json(&new.volume_claim_templates), detail);
+    let same = new.replicas() == old_spec.replicas();
+    check("replicas", same, json(&new.replicas), detail);
     errors
 }
 

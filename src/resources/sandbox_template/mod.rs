@@ -1,5 +1,6 @@
 //! SandboxTemplate.
 
+pub mod instance;
 mod strategy;
 mod table;
 

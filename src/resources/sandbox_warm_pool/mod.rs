@@ -1,5 +1,6 @@
 //! SandboxWarmPool.
 
+pub mod pace;
 mod strategy;
 mod table;
 

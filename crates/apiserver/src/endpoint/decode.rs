@@ -87,7 +87,8 @@ pub(super) fn operation(
         Target::Create => {
             let options = write_options(&query, "CreateOptions", agent)?;
             let object = object(def, kind, &body, &options, warnings)?;
-            Operation::Create { scope: info.scope(), object, options }
+            let query = query.into_pairs();
+            Operation::Create { scope: info.scope(), object, options, query }
         }
         Target::Update => {
             let options = write_options(&query, "UpdateOptions", agent)?;
@@ -119,7 +120,9 @@ pub(super) fn operation(
         }
         Target::Connect(_) => return Err(ApiError::internal("a stream is no operation")),
         Target::Action(name) => {
-            if query.value("dryRun").is_some_and(|v| !v.is_empty()) {
+            let options = write_options(&query, "CreateOptions", agent)?;
+            let takes_dry_run = matches!(def.subresource(name), Some(Subresource::Action(action)) if action.dry_run);
+            if options.dry_run && !takes_dry_run {
                 return Err(ApiError::bad_request("dryRun is not supported"));
             }
             let body = action_body(def, name, kind, &body)?;
@@ -127,6 +130,7 @@ pub(super) fn operation(
                 key: info.key(),
                 name: name.clone(),
                 body,
+                options,
                 query: query.into_pairs(),
             }
         }

@@ -9,7 +9,7 @@ use crate::auth::Permit;
 use crate::meta::Object;
 use crate::registry::{DeleteOutcome, Item, ObjectList, Part, Store, WatchStream};
 use crate::request::Operation;
-use crate::resource::{ActionRequest, Subresource};
+use crate::resource::{ActionRequest, ActionResponse, CreateRequest, Subresource};
 use crate::status::ApiError;
 use crate::warnings::Warnings;
 
@@ -47,7 +47,20 @@ pub(super) async fn run(
         Operation::Watch { scope, options } => {
             store.watch(&permit, &scope, &options).await.map(Answer::Watch)
         }
-        Operation::Create { scope, object, options } => {
+        Operation::Create { scope, object, options, query } => {
+            if let Some(creation) = store.def().creation.clone() {
+                let request = CreateRequest {
+                    permit: &permit,
+                    scope,
+                    object,
+                    options,
+                    query,
+                    store: &store,
+                    warnings,
+                };
+                let ActionResponse { code, object } = creation.create(request).await?;
+                return Ok(Answer::Object(code, Arc::new(object)));
+            }
             store.create(&permit, &scope, object, &options, warnings).await.map(created)
         }
         Operation::Update { key, subresource, object, options } => {
@@ -86,13 +99,20 @@ pub(super) async fn run(
         Operation::DeleteCollection { scope, list, options } => {
             store.delete_collection(&permit, &scope, &list, &options).await.map(Answer::List)
         }
-        Operation::Action { key, name, body, query } => {
+        Operation::Action { key, name, body, options, query } => {
             let Some(Subresource::Action(action)) = store.def().subresource(&name) else {
                 return Err(ApiError::generic_not_found());
             };
             let handler = action.handler.clone();
-            let request =
-                ActionRequest { permit: &permit, key, body, query, store: &store, warnings };
+            let request = ActionRequest {
+                permit: &permit,
+                key,
+                body,
+                options,
+                query,
+                store: &store,
+                warnings,
+            };
             let response = handler.call(request).await?;
             Ok(if response.object.kind() == store.def().gvk.kind {
                 Answer::Object(response.code, Arc::new(response.object))

@@ -140,6 +140,7 @@ mod tests {
                 stream("exec", &["GET", "POST"], false),
                 stream("proxy", &["GET", "PUT"], true),
             ],
+            creation: None,
             description: "A thing.",
         }
     }

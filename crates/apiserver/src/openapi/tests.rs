@@ -93,6 +93,7 @@ fn def(gvk: Gvk, plural: &'static str, namespaced: bool, schema: Schema) -> Reso
         schema: Arc::new(schema),
         selectable_fields: &[],
         subresources: Vec::new(),
+        creation: None,
         description: "A thing to try.",
     }
 }
@@ -115,6 +116,7 @@ fn sandboxes() -> ResourceDef {
         input: Gvk::new(group, "v1beta1", "SuspendOptions"),
         output: Gvk::new(group, "v1beta1", "Sandbox"),
         parameters: &[("grace", "How long."), ("dryRun", "As everywhere.")],
+        dry_run: false,
         handler: Arc::new(Plain),
     });
     let stream = |name, methods, takes_path| {

@@ -1,5 +1,7 @@
 //! Create.
 
+use serde_json::Value;
+
 use super::store::{Inner, fill_namespace};
 use super::{Store, Validation, metadata, names};
 use crate::admission::check_namespace_lifecycle;
@@ -21,6 +23,27 @@ const SYSTEM_FIELDS: &[&str] = &[
     "managedFields",
 ];
 
+/// An object that passed everything a create asks of it, and is not stored yet.
+#[derive(Debug, Clone)]
+pub struct NewObject(Object);
+
+impl NewObject {
+    pub fn object(&self) -> &Object {
+        &self.0
+    }
+
+    pub fn into_object(self) -> Object {
+        self.0
+    }
+
+    /// With the status that the object is to be born with.
+    #[must_use]
+    pub fn with_status(mut self, status: Value) -> Self {
+        self.0.0.insert("status".into(), status);
+        self
+    }
+}
+
 impl Store {
     /// Stores a new object; the scope fills an absent namespace.
     ///
@@ -30,12 +53,41 @@ impl Store {
     /// eight attempts).
     pub async fn create(
         &self,
-        _permit: &Permit,
+        permit: &Permit,
         scope: &Scope,
-        mut object: Object,
+        object: Object,
         options: &WriteOptions,
         warnings: &Warnings,
     ) -> Result<Object, ApiError> {
+        let generated = object.name().is_empty() && object.meta_str("generateName").is_some();
+        let mut attempt = 1;
+        loop {
+            let new = self.prepare(permit, scope, object.clone(), warnings).await?;
+            let NewObject(new) = new;
+            match self.inner.objects.create(&new.key(), &new, options.dry_run).await {
+                Err(error) if generated && *error.reason() == Reason::AlreadyExists => {
+                    if attempt == names::ATTEMPTS_MAX {
+                        return Err(no_unique_name(&error));
+                    }
+                    attempt += 1;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Does everything of [`Store::create`] but storing the object, with a generated name if one is
+    /// asked for.
+    ///
+    /// # Errors
+    /// As [`Store::create`], but that nobody looks whether the name is taken.
+    pub async fn prepare(
+        &self,
+        _permit: &Permit,
+        scope: &Scope,
+        mut object: Object,
+        warnings: &Warnings,
+    ) -> Result<NewObject, ApiError> {
         let inner = &self.inner;
         if inner.def.namespaced && scope.namespace().is_none_or(str::is_empty) {
             return Err(ApiError::bad_request("an empty namespace may not be set during creation"));
@@ -58,24 +110,13 @@ impl Store {
             .await?;
         }
         inner.set_system_fields(&mut object, warnings);
-        let base = match object.meta_str("generateName") {
-            Some(base) if object.name().is_empty() => base.to_owned(),
-            _ => return inner.create_named(object, options, warnings).await,
-        };
-        let mut attempt = 1;
-        loop {
-            let mut candidate = object.clone();
-            candidate.set_meta("name", names::generate(&base));
-            match inner.create_named(candidate, options, warnings).await {
-                Err(error) if *error.reason() == Reason::AlreadyExists => {
-                    if attempt == names::ATTEMPTS_MAX {
-                        return Err(no_unique_name(&error));
-                    }
-                    attempt += 1;
-                }
-                done => return done,
-            }
+        if let Some(base) = object.meta_str("generateName")
+            && object.name().is_empty()
+        {
+            let name = names::generate(base);
+            object.set_meta("name", name);
         }
+        inner.judge_new(object, warnings).map(NewObject)
     }
 }
 
@@ -94,12 +135,7 @@ impl Inner {
         metadata::dedupe_owner_references(object, warnings);
     }
 
-    async fn create_named(
-        &self,
-        mut object: Object,
-        options: &WriteOptions,
-        warnings: &Warnings,
-    ) -> Result<Object, ApiError> {
+    fn judge_new(&self, mut object: Object, warnings: &Warnings) -> Result<Object, ApiError> {
         let def = &self.def;
         def.schema.apply_defaults(&mut object);
         def.strategy.prepare_for_create(&mut object);
@@ -111,7 +147,7 @@ impl Inner {
         };
         errors.extend(metadata::validate(&object, def.namespaced));
         self.verdict(object.name(), errors, validation, warnings)?;
-        self.objects.create(&object.key(), &object, options.dry_run).await
+        Ok(object)
     }
 }
 

@@ -111,7 +111,7 @@ fn written(updated: Updated) -> Result<Object, ApiError> {
 
 impl Inner {
     /// What `new` makes of `old`, by the rules of an update.
-    fn transition(
+    pub(super) fn transition(
         &self,
         part: Part,
         mut new: Object,

@@ -24,6 +24,8 @@ pub enum Operation {
         scope: Scope,
         object: Object,
         options: WriteOptions,
+        /// Every parameter, for kinds that create in their own way.
+        query: Vec<(String, String)>,
     },
     Update {
         key: ObjectKey,
@@ -51,6 +53,7 @@ pub enum Operation {
         key: ObjectKey,
         name: String,
         body: Option<Object>,
+        options: WriteOptions,
         query: Vec<(String, String)>,
     },
 }

@@ -113,6 +113,24 @@ impl Item {
         Self { kind: kind.clone(), path, revision, content }
     }
 
+    /// The stored `value` of a namespaced kind that has no selectable fields, for tests of who
+    /// takes items.
+    #[cfg(feature = "test-util")]
+    pub fn for_tests(
+        value: &serde_json::Value,
+        namespace: &str,
+        name: &str,
+        revision: Revision,
+    ) -> Self {
+        let text = |field: &str| value[field].as_str().unwrap_or_default();
+        let (group, version) = text("apiVersion").split_once('/').unwrap_or_default();
+        let gvk = Gvk::new(group, version, text("kind"));
+        let kind = Arc::new(ItemKind::new(gvk, "/tests/".into(), &[]));
+        let path = format!("{namespace}/{name}").into();
+        let natural = EventKind::Modified;
+        Self::new(&kind, path, value.to_string().as_bytes(), revision, natural)
+    }
+
     /// The same object as the last content of a deletion at `revision`.
     pub(super) fn deleted_at(&self, revision: Revision) -> Self {
         let content = match &self.content {

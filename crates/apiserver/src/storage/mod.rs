@@ -14,6 +14,7 @@ mod key;
 mod limits;
 mod list;
 mod objects;
+mod prepared;
 mod resource_store;
 pub mod usage;
 mod watch;
@@ -34,6 +35,7 @@ pub use self::item::{EventKind, FRAME_END, Item};
 pub use self::key::KeySpace;
 pub use self::list::ObjectList;
 pub use self::objects::Objects;
+pub use self::prepared::{Commit, Conflicting, Prepared, commit};
 pub use self::resource_store::{Change, ResourceStore, Updated};
 pub use self::usage::Usage;
 pub use self::watch::{FormId, SharedItem, WatchEvent, WatchStream};
@@ -89,6 +91,16 @@ pub enum Expect {
     Absent,
     /// The key's last write has this revision.
     Revision(Revision),
+}
+
+impl Expect {
+    /// Whether it holds for what is stored.
+    pub fn holds(&self, found: Option<&KeyValue>) -> bool {
+        match self {
+            Self::Absent => found.is_none(),
+            Self::Revision(revision) => found.is_some_and(|kv| kv.mod_revision == *revision),
+        }
+    }
 }
 
 /// A write of a transaction.

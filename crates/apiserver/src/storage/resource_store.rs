@@ -288,7 +288,7 @@ impl ResourceStore {
         key.strip_prefix(self.keys.root()).unwrap_or(key).into()
     }
 
-    fn stamped(&self, mut object: Object, revision: Revision) -> Object {
+    pub(super) fn stamped(&self, mut object: Object, revision: Revision) -> Object {
         object.set_gvk(&self.kind.gvk);
         object.set_resource_version(revision);
         object
@@ -299,7 +299,7 @@ fn revision_of(object: &Object) -> Revision {
     object.resource_version().and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
-fn encode(object: &Object) -> Bytes {
+pub(super) fn encode(object: &Object) -> Bytes {
     let mut object = object.clone();
     object.remove_meta("resourceVersion");
     serde_json::to_vec(&object).expect("a JSON object serializes").into()

@@ -67,6 +67,7 @@ fn definition() -> ResourceDef {
         schema: Arc::new(Schema::permissive()),
         selectable_fields: &["spec.color"],
         subresources: vec![Subresource::Status, crate::stream::echo()],
+        creation: None,
         description: "A thing of the tests.",
     }
 }

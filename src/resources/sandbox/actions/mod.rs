@@ -44,6 +44,7 @@ fn action(
         input: Gvk::new(GROUP, VERSION, input),
         output: Gvk::new(GROUP, VERSION, "Sandbox"),
         parameters,
+        dry_run: false,
         handler,
     })
 }

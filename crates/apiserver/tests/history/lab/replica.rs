@@ -173,6 +173,7 @@ fn definition() -> ResourceDef {
         schema: Arc::new(Schema::permissive()),
         selectable_fields: &["spec.shade"],
         subresources: Vec::new(),
+        creation: None,
         description: "A thing of the history checker.",
     }
 }

@@ -1,0 +1,123 @@
+//! Warm pools over a real etcd, with several replicas that all keep them.
+
+use std::time::Duration;
+
+use apiserver::meta::{Object, ObjectKey};
+use apiserver::registry::Part;
+use apiserver::request::WriteOptions;
+use apiserver::warnings::Warnings;
+use serde_json::{Value, json};
+
+use crate::claims::{pool, template};
+use crate::product::Product;
+
+const LABEL: &str = "sandbox.x-k8s.io/warm-pool-sandbox";
+
+async fn members(product: &Product) -> Vec<Object> {
+    let all = product.all("sandboxes").await;
+    all.into_iter().filter(|sandbox| sandbox.label(LABEL).is_some()).collect()
+}
+
+async fn change(
+    product: &Product,
+    plural: &str,
+    name: &str,
+    change: impl Fn(&mut Value) + Send + Sync,
+) {
+    let key = ObjectKey::namespaced("ns", name);
+    let (options, warnings) = (WriteOptions::default(), Warnings::new());
+    let change = |object: &mut Object| {
+        change(object.0.get_mut("spec").expect("a spec"));
+        Ok(())
+    };
+    product
+        .store(plural)
+        .mutate(&product.permit, &key, Part::Main, &options, &warnings, change)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_pool_is_as_large_as_it_is_asked_to_be() {
+    let product = Product::new().await;
+    let _claims = product.supply();
+    product.create("sandboxwarmpools", pool("p", "t", 3)).await.unwrap();
+    for _ in 0..300 {
+        let now = product.named("sandboxwarmpools", "p").await.unwrap();
+        if now.at("status.conditions").is_some_and(|it| it[0]["reason"] == "TemplateNotFound") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // The template comes later.
+    product.create("sandboxtemplates", template("t")).await.unwrap();
+    product.settled("p", 3).await;
+    let now = product.named("sandboxwarmpools", "p").await.unwrap();
+    assert_eq!(now.at("status.conditions").unwrap()[0]["reason"], "StockFull");
+    for size in [5, 1, 0, 60] {
+        change(&product, "sandboxwarmpools", "p", |spec| spec["replicas"] = json!(size)).await;
+        product.settled("p", size).await;
+        assert_eq!(members(&product).await.len(), usize::try_from(size).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn three_replicas_never_make_too_many() {
+    let prefix = format!("/{}", apiserver::clock::new_uid());
+    let mut replicas = Vec::new();
+    for _ in 0..3 {
+        let product = Product::at(prefix.clone()).await;
+        product.supply();
+        replicas.push(product);
+    }
+    let first = &replicas[0];
+    first.create("sandboxtemplates", template("t")).await.unwrap();
+    first.create("sandboxwarmpools", pool("p", "t", 30)).await.unwrap();
+    let mut most = 0;
+    for _ in 0..60 {
+        most = most.max(members(first).await.len());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    first.settled("p", 30).await;
+    most = most.max(members(first).await.len());
+    assert_eq!(most, 30);
+}
+
+#[tokio::test]
+async fn a_rolling_update_replaces_the_stock_and_never_drops_below() {
+    let product = Product::new().await;
+    let claims = product.supply();
+    product.create("sandboxtemplates", template("t")).await.unwrap();
+    let mut rolling = pool("p", "t", 4);
+    rolling["spec"]["updateStrategy"] = json!({"type": "RollingUpdate",
+        "rollingUpdate": {"maxSurge": 2, "maxUnavailable": 0}});
+    product.create("sandboxwarmpools", rolling).await.unwrap();
+    product.settled("p", 4).await;
+    let old: Vec<_> = members(&product).await.iter().map(|it| it.name().to_owned()).collect();
+    change(&product, "sandboxtemplates", "t", |spec| {
+        spec["podTemplate"]["spec"]["containers"][0]["image"] = json!("new");
+    })
+    .await;
+    let mut least = usize::MAX;
+    let mut most = 0;
+    for _ in 0..500 {
+        let now = members(&product).await;
+        let ready = now
+            .iter()
+            .filter(|it| it.at("status.conditions").is_some_and(|all| all[0]["status"] == "True"))
+            .count();
+        least = least.min(ready);
+        most = most.max(now.len());
+        if now.len() == 4 && now.iter().all(|it| !old.contains(&it.name().to_owned())) {
+            break;
+        }
+        product.settle_some().await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    product.settled("p", 4).await;
+    assert!(least >= 4 && most <= 6, "between {least} and {most}");
+    let now = product.named("sandboxwarmpools", "p").await.unwrap();
+    assert_eq!(now.at("status.updatedReadyReplicas"), Some(&json!(4)));
+    assert!(members(&product).await.iter().all(|it| !old.contains(&it.name().to_owned())));
+    drop(claims);
+}
