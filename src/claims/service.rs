@@ -299,7 +299,11 @@ impl Inner {
                 return self.dry_run(born, shares).await;
             }
             match self.bind(request.permit, born, shares, before.as_ref()).await? {
-                Attempt::Raced => self.metrics.raced(),
+                Attempt::Raced => {
+                    self.metrics.raced();
+                    // The record may have been removed since it was read.
+                    before = None;
+                }
                 Attempt::KeyTaken(record)
                     if !self.is_alive(&request.namespace, &record).await? =>
                 {

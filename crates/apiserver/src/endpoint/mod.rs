@@ -29,9 +29,8 @@ use crate::openapi::OpenApi;
 use crate::registry::Store;
 use crate::request::{Operation, RequestInfo};
 use crate::server::response;
-use crate::server::{Body, Handler};
+use crate::server::{Background, Body, Handler};
 use crate::status::ApiError;
-use crate::tasks::Tasks;
 use crate::warnings::Warnings;
 
 /// Largest body of a write (`[apiserver] pkg/server/config.go` MaxRequestBodyBytes).
@@ -86,14 +85,14 @@ impl Api {
         permit: Permit,
         parts: &Parts,
         body: hyper::body::Incoming,
-        context: (Warnings, &Tasks),
+        (warnings, background): (Warnings, Background<'_>),
     ) -> Result<Response<Body>, ApiError> {
         if !self.discovery.serves(&info.api_group, &info.api_version) {
             return Ok(response::page_not_found());
         }
         let store = self.store(&info).ok_or_else(ApiError::generic_not_found)?;
         let target = Target::resolve(store.def(), &info, &parts.method)?;
-        let (warnings, tasks) = context;
+        let tasks = background.tasks;
         if let Target::Connect(name) = &target {
             // Before content negotiation: a stream's media type is not ours to choose.
             let stream = connect::Stream { authorizer: &self.authorizer, store, tasks };
@@ -122,7 +121,7 @@ impl Api {
         };
         match answer {
             operate::Answer::Watch(events) if websocket::is_asked(parts) => {
-                websocket::respond(events, render, parts, tasks)
+                websocket::respond(events, render, parts, background)
             }
             answer => render.answer(answer, parts),
         }
@@ -137,7 +136,7 @@ impl Handler for Api {
         parts: Parts,
         body: hyper::body::Incoming,
         warnings: Warnings,
-        tasks: &Tasks,
+        background: Background<'_>,
     ) -> Response<Body> {
         let info = RequestInfo::parse(&parts.method, parts.uri.path(), parts.uri.query());
         if !info.is_resource {
@@ -146,7 +145,7 @@ impl Handler for Api {
             }
             return self.documents(&parts).unwrap_or_else(response::page_not_found);
         }
-        match self.resource(info, permit, &parts, body, (warnings, tasks)).await {
+        match self.resource(info, permit, &parts, body, (warnings, background)).await {
             Ok(answer) => answer,
             Err(error) => response::error(&error),
         }

@@ -18,9 +18,9 @@ use tracing::debug;
 use super::reply::Render;
 use super::watch::Frames;
 use crate::registry::WatchStream;
-use crate::server::{Body, response};
+use crate::server::{Background, Body, response};
 use crate::status::ApiError;
-use crate::tasks::{OnExit, Tasks};
+use crate::tasks::{CancellationToken, OnExit};
 
 /// Browsers can't set an Authorization header and offer this instead; it is never chosen.
 const BEARER: &str = "base64url.bearer.authorization.k8s.io.";
@@ -43,7 +43,8 @@ pub(super) fn is_asked(parts: &Parts) -> bool {
     has(header::UPGRADE, "websocket") && has(header::CONNECTION, "upgrade")
 }
 
-/// Switches protocols and tells the events until either end is through or the server stops.
+/// Switches protocols and tells the events until either end is through or the server finishes what
+/// is under way, as it ends the watches that are responses.
 ///
 /// # Errors
 /// 400 for a handshake that is none.
@@ -51,7 +52,7 @@ pub(super) fn respond(
     events: WatchStream,
     render: Render,
     parts: &Parts,
-    tasks: &Tasks,
+    background: Background<'_>,
 ) -> Result<Response<Body>, ApiError> {
     let key = parts.headers.get(header::SEC_WEBSOCKET_KEY);
     let version = parts.headers.get(header::SEC_WEBSOCKET_VERSION);
@@ -60,7 +61,8 @@ pub(super) fn respond(
     else {
         return Err(ApiError::bad_request("the WebSocket handshake is incomplete"));
     };
-    let stop = tasks.stopping().clone();
+    let Background { tasks, draining } = background;
+    let (draining, stop) = (draining.clone(), tasks.stopping().clone());
     let frames = Frames::new(render);
     tasks.spawn("watch-websocket", OnExit::Ignore, async move {
         let connection = match upgrade.await {
@@ -71,7 +73,8 @@ pub(super) fn respond(
             .max_message_size(Some(MESSAGE_BYTES_MAX))
             .max_frame_size(Some(MESSAGE_BYTES_MAX));
         let socket = WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await;
-        stop.run_until_cancelled(tell(events, frames, socket)).await;
+        // The peer may take its time with the end, the server does not.
+        stop.run_until_cancelled(tell(events, frames, socket, draining)).await;
     });
     let mut answer = Response::new(response::empty());
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -101,14 +104,19 @@ fn protocol(headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_str(only).ok()
 }
 
-async fn tell<S>(mut events: WatchStream, mut frames: Frames, mut socket: WebSocketStream<S>)
-where
+async fn tell<S>(
+    mut events: WatchStream,
+    mut frames: Frames,
+    mut socket: WebSocketStream<S>,
+    draining: CancellationToken,
+) where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
     let mut ping = tokio::time::interval(PING_INTERVAL);
     ping.reset();
     loop {
         let message = tokio::select! {
+            () = draining.cancelled() => break,
             event = events.next() => {
                 let Some(event) = event else { break };
                 let (bytes, is_last) = frames.frame(event);

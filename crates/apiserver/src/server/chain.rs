@@ -19,7 +19,8 @@ use super::inflight::{self, Counted, InFlight};
 use super::metrics::RequestLabels;
 use super::router::Own;
 use super::{
-    Body, Handler, Health, Metrics, Routed, ServerConfig, body, deadline, response, warning,
+    Background, Body, Handler, Health, Metrics, Routed, ServerConfig, body, deadline, response,
+    warning,
 };
 use crate::auth::{Authenticator, Authorizer, Permit, User};
 use crate::clock;
@@ -193,8 +194,9 @@ impl Server {
             return own.answer(&parts, &self.health, &self.metrics, &self.config.version).await;
         }
         let warnings = Warnings::new();
+        let background = Background { tasks: &self.tasks, draining: &self.draining };
         let mut response =
-            self.handler.handle(permit, parts, incoming, warnings.clone(), &self.tasks).await;
+            self.handler.handle(permit, parts, incoming, warnings.clone(), background).await;
         warning::write(response.headers_mut(), &warnings.take());
         response
     }

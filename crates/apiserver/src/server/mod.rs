@@ -41,7 +41,7 @@ pub use self::listener::ListenerConfig;
 pub use self::metrics::Metrics;
 pub use self::tls::{Tls, TlsConfig, TlsError};
 use crate::auth::{Attributes, Permit};
-use crate::tasks::Tasks;
+use crate::tasks::{CancellationToken, Tasks};
 use crate::warnings::Warnings;
 
 /// A response's body: whole or a stream.
@@ -63,15 +63,24 @@ pub type Route = Arc<dyn Fn(&Parts) -> Routed + Send + Sync>;
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
     /// `body` is unread; `parts.extensions` still holds hyper's `OnUpgrade`. The future is dropped
-    /// when the client hangs up or the deadline passes: a mutation must go on by itself on `tasks`.
+    /// when the client hangs up or the deadline passes: a mutation must go on by itself on the
+    /// tasks of `background`.
     async fn handle(
         &self,
         permit: Permit,
         parts: Parts,
         body: hyper::body::Incoming,
         warnings: Warnings,
-        tasks: &Tasks,
+        background: Background<'_>,
     ) -> Response<Body>;
+}
+
+/// Where that goes on which outlives a request's own future, and until when.
+#[derive(Debug, Clone, Copy)]
+pub struct Background<'a> {
+    pub tasks: &'a Tasks,
+    /// See [`Server::draining`].
+    pub draining: &'a CancellationToken,
 }
 
 /// The chain's configuration.

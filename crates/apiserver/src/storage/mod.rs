@@ -14,6 +14,8 @@ mod key;
 mod limits;
 mod list;
 mod objects;
+#[cfg(feature = "test-util")]
+mod planted;
 mod prepared;
 mod resource_store;
 pub mod usage;
@@ -25,8 +27,6 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-#[cfg(feature = "test-util")]
-pub use self::cache::Planted;
 pub use self::cache::{CacheMetrics, CacheOptions, CacheStats, Cacher};
 pub use self::continue_token::ContinueToken;
 pub use self::embedded::{EmbeddedKv, EmbeddedOptions, OpenError};
@@ -35,6 +35,8 @@ pub use self::item::{EventKind, FRAME_END, Item};
 pub use self::key::KeySpace;
 pub use self::list::ObjectList;
 pub use self::objects::Objects;
+#[cfg(feature = "test-util")]
+pub use self::planted::Planted;
 pub use self::prepared::{Commit, Conflicting, Prepared, commit};
 pub use self::resource_store::{Change, ResourceStore, Updated};
 pub use self::usage::Usage;

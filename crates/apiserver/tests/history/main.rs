@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! round.rs  starts the lab, the clients and the faults; heals; waits for the watchers
-//! lab/      real processes: etcd and replicas (this executable again), and what is done to them
+//! lab/      real processes: etcd and replicas (this executable again), a proxy between them, and
+//!           what is done to all of it
 //! clients/  writers, readers and watchers over HTTPS
 //! model/    what was recorded, and whether it fits; pure, with tables of its own
 //! ```

@@ -42,11 +42,11 @@ impl Round {
     /// # Errors
     /// When the round itself fails, which says nothing about the model.
     pub(crate) async fn play(self) -> Result<History> {
-        let mut lab = Lab::start(self.replicas, self.planted).await?;
+        let tasks = Tasks::new();
+        let mut lab = Lab::start(self.replicas, self.planted, &tasks).await?;
         let recorder = Recorder::new();
         let reference = Reference::default();
         let kv = lab.kv().await?;
-        let tasks = Tasks::new();
         let complete = CancellationToken::new();
         let playing = async {
             let stage = Stage::new(self, &lab, &recorder, &tasks)?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use apiserver::clock::{Clock as _, SystemClock};
 use apiserver::request::duration::parse;
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
@@ -61,7 +61,7 @@ pub(crate) fn run(runtime: &Runtime, flags: &Flags) -> ExitCode {
     }
     // Names, not numbers: a test's name should not need an explanation.
     let count = ["no", "one", "two", "three", "four", "five"][usize::from(flags.replicas)];
-    for planted in [Planted::None, Planted::DropEvent, Planted::StaleList] {
+    for planted in Planted::value_variants().iter().copied() {
         if flags.planted.is_some_and(|only| only != planted) {
             continue;
         }
@@ -72,6 +72,7 @@ pub(crate) fn run(runtime: &Runtime, flags: &Flags) -> ExitCode {
             Planted::StaleList => {
                 ("history::finds_a_stale_list".into(), &[Check::List, Check::Watch][..])
             }
+            Planted::RepeatWrite => ("history::finds_a_repeated_write".into(), &[Check::Write][..]),
         };
         report.test(flags, &name, || match wanted {
             [] => runtime.block_on(good(flags)),

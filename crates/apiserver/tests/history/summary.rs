@@ -22,6 +22,7 @@ pub(crate) struct Summary {
     failed_reads: usize,
     troubles: usize,
     compactions: usize,
+    lost: usize,
 }
 
 impl Summary {
@@ -31,6 +32,7 @@ impl Summary {
             watches: history.watches.len(),
             troubles: history.troubles.len() / 2,
             compactions: history.compactions.len(),
+            lost: history.cuts.iter().map(|cut| cut.lost).sum(),
             ..Self::default()
         };
         for write in &history.writes {
@@ -76,7 +78,7 @@ impl Summary {
     pub(crate) fn is_telling(&self) -> bool {
         [self.acknowledged, self.refused, self.gets, self.lists, self.paged]
             .into_iter()
-            .chain([self.resumed, self.events, self.bookmarks, self.compactions])
+            .chain([self.resumed, self.events, self.bookmarks, self.compactions, self.lost])
             .all(|count| count > 0)
     }
 }
@@ -87,7 +89,7 @@ impl fmt::Display for Summary {
             f,
             "{} changes; writes {} acknowledged, {} refused, {} unknown; {} gets; lists {} \
              complete, {} paged, {} expired; watches {}, {} resumed, {} expired, {} events, {} \
-             bookmarks; {} reads failed; {} faults, {} compactions",
+             bookmarks; {} reads failed; {} faults, {} answers of etcd lost, {} compactions",
             self.facts,
             self.acknowledged,
             self.refused,
@@ -103,6 +105,7 @@ impl fmt::Display for Summary {
             self.bookmarks,
             self.failed_reads,
             self.troubles,
+            self.lost,
             self.compactions,
         )
     }

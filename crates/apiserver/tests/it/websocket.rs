@@ -5,12 +5,14 @@ use std::time::Duration;
 use apiserver::storage::Write;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 
-use crate::support::{Bench, thing};
-use crate::wire::{FakeReviews, Wire};
+use crate::support::{Bench, connect, env, thing};
+use crate::wire::{FakeReviews, Gate, Wire, request};
 
 const THINGS: &str = "/apis/test.x-k8s.io/v1/namespaces/ns/things";
 
@@ -55,6 +57,44 @@ async fn a_watch_speaks_websocket() {
     drop(socket.close(None).await);
 }
 
+/// Whatever form they have, and although something else is still under way.
+#[tokio::test]
+async fn watches_end_when_the_drain_begins() {
+    let gate = Gate::closed();
+    let bench = Bench::with(connect(&env("TEST_ETCD_ENDPOINT")).await, gate.clone());
+    let wire = wire(&bench, "").await;
+    let watch = format!("{THINGS}?watch=true");
+    let asked = format!("wss://localhost{watch}").into_client_request().unwrap();
+    let (mut socket, _) = tokio_tungstenite::client_async(asked, wire.dial().await).await.unwrap();
+    let mut plain = wire.dial().await;
+    plain.write_all(request("GET", &watch, "", "").as_bytes()).await.unwrap();
+    let mut begun = [0; 15];
+    plain.read_exact(&mut begun).await.unwrap();
+    assert_eq!(&begun, b"HTTP/1.1 200 OK");
+    let mut creating = wire.dial().await;
+    let body = json!({"metadata": {"name": "a"}}).to_string();
+    creating.write_all(request("POST", THINGS, "", &body).as_bytes()).await.unwrap();
+    gate.entered.notified().await;
+
+    wire.stop.cancel();
+    let end = timeout(PATIENCE, socket.next()).await.expect("the WebSocket ends");
+    assert!(matches!(end, Some(Ok(Message::Close(_)))), "{end:?}");
+    let rest = read_all(&mut plain).await;
+    assert!(rest.ends_with("\r\n0\r\n\r\n"), "{rest}");
+
+    gate.open.add_permits(1);
+    let answer = read_all(&mut creating).await;
+    assert!(answer.starts_with("HTTP/1.1 201 "), "what was under way is finished: {answer}");
+    wire.tasks.shutdown().await;
+}
+
+async fn read_all(stream: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut bytes = Vec::new();
+    // A server that closes without close_notify has still answered.
+    drop(timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("the answer ends"));
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 #[tokio::test]
 async fn a_websocket_that_is_none_is_refused() {
     let bench = Bench::new().await;
@@ -67,6 +107,8 @@ async fn a_websocket_that_is_none_is_refused() {
         assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     }
 }
+
+const PATIENCE: Duration = Duration::from_secs(10);
 
 const UNSAFE: &str = "ignoreStoreReadErrorWithClusterBreakingPotential";
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use apiserver::admission::{NamespaceState, Namespaces};
 use apiserver::auth::{
@@ -52,9 +53,15 @@ impl TokenReviewer for FakeReviews {
 }
 
 /// Holds every create in the namespace check until it is let go.
-struct Gate {
-    entered: Notify,
-    open: Semaphore,
+pub(crate) struct Gate {
+    pub(crate) entered: Notify,
+    pub(crate) open: Semaphore,
+}
+
+impl Gate {
+    pub(crate) fn closed() -> Arc<Self> {
+        Arc::new(Self { entered: Notify::new(), open: Semaphore::new(0) })
+    }
 }
 
 #[async_trait]
@@ -117,7 +124,11 @@ impl Wire {
             server,
             tls: tls.unwrap(),
             listener: ListenerConfig::default(),
-            lifecycle: LifecycleConfig::default(),
+            // Nobody has to hear of the end before it begins.
+            lifecycle: LifecycleConfig {
+                shutdown_delay: Duration::ZERO,
+                ..LifecycleConfig::default()
+            },
         };
         let (group, shutdown) = (tasks.clone(), stop.clone().cancelled_owned());
         tasks.spawn("server", OnExit::Ignore, async move {
@@ -152,7 +163,7 @@ impl Wire {
     }
 }
 
-fn request(method: &str, path: &str, headers: &str, body: &str) -> String {
+pub(crate) fn request(method: &str, path: &str, headers: &str, body: &str) -> String {
     format!(
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}",
         body.len()
@@ -161,7 +172,7 @@ fn request(method: &str, path: &str, headers: &str, body: &str) -> String {
 
 #[tokio::test]
 async fn a_create_survives_a_client_that_hangs_up() {
-    let gate = Arc::new(Gate { entered: Notify::new(), open: Semaphore::new(0) });
+    let gate = Gate::closed();
     let bench = Bench::with(connect(&env("TEST_ETCD_ENDPOINT")).await, gate.clone());
     let wire = Wire::serve(&bench).await;
     let mut stream = wire.dial().await;

@@ -25,8 +25,8 @@ use crate::auth::testing::{FakeAccess, FakeCa, FakeCertificate, FakeTokens, trus
 use crate::auth::{Attributes, Authenticator, Authorizer, AuthorizerConfig, Permit};
 use crate::clock::SystemClock;
 use crate::server::{
-    Body, Handler, Health, LifecycleConfig, Limits, ListenerConfig, Metrics, Outcome, Probe,
-    Routed, Server, ServerConfig, Serving, Tls, response,
+    Background, Body, Handler, Health, LifecycleConfig, Limits, ListenerConfig, Metrics, Outcome,
+    Probe, Routed, Server, ServerConfig, Serving, Tls, response,
 };
 use crate::tasks::{OnExit, Tasks};
 use crate::warnings::Warnings;
@@ -83,7 +83,7 @@ impl Handler for FakeHandler {
         parts: Parts,
         _body: hyper::body::Incoming,
         warnings: Warnings,
-        _tasks: &Tasks,
+        _background: Background<'_>,
     ) -> Response<Body> {
         match parts.uri.path() {
             "/stream" => {

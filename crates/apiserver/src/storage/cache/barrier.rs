@@ -98,3 +98,6 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// For all waiters together.
 const PAUSE: Duration = Duration::from_millis(80);
+
+#[cfg(test)]
+mod tests;

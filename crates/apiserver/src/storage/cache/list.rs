@@ -85,7 +85,7 @@ impl Cacher {
     /// The planted bug: the objects of a while ago.
     #[cfg(feature = "test-util")]
     fn stale(&self, state: &State, plan: &Plan) -> Option<Objects> {
-        let wrong = self.inner.options.planted == super::Planted::StaleList;
+        let wrong = self.inner.options.planted == super::super::Planted::StaleList;
         if !wrong || plan.when != When::Latest {
             return None;
         }

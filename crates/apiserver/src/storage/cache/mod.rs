@@ -31,6 +31,8 @@ use tokio::time::{Instant, timeout};
 use self::barrier::Barrier;
 pub use self::metrics::{CacheMetrics, CacheStats};
 use self::state::State;
+#[cfg(feature = "test-util")]
+use super::Planted;
 use super::error::{initializing, parse_revision, read_error};
 use super::{Item, ResourceStore, Revision};
 use crate::meta::ObjectKey;
@@ -55,18 +57,6 @@ pub struct CacheOptions {
     /// A fault to find, for tests of tests.
     #[cfg(feature = "test-util")]
     pub planted: Planted,
-}
-
-/// Bugs that the history checker must find.
-#[cfg(feature = "test-util")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Planted {
-    #[default]
-    None,
-    /// A full buffer loses the event and keeps the watcher.
-    DropEvent,
-    /// Consistent lists are served as of an older moment than they say.
-    StaleList,
 }
 
 impl Default for CacheOptions {

@@ -179,3 +179,6 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -147,7 +147,7 @@ pub(super) struct Watchers {
     /// Ended because they were too slow.
     pub(super) overrun: u64,
     #[cfg(feature = "test-util")]
-    planted: super::Planted,
+    planted: super::super::Planted,
 }
 
 impl Watchers {
@@ -256,7 +256,7 @@ impl Watchers {
         }
         for (id, room, why) in lost {
             #[cfg(feature = "test-util")]
-            if self.planted == super::Planted::DropEvent {
+            if self.planted == super::super::Planted::DropEvent {
                 continue;
             }
             self.overrun += u64::from(why == Lost::Full);

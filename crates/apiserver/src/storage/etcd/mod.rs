@@ -24,6 +24,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use self::error::{EtcdFailure, classify, kv_error, never_sent};
 use self::range::Streaming;
 use self::streams::Streams;
+#[cfg(feature = "test-util")]
+use super::Planted;
 use super::{
     Expect, Got, KeyValue, Kv, KvError, KvWatch, Listed, Outcome, Page, Revision, Usage, Write,
     limits,
@@ -40,6 +42,9 @@ pub struct EtcdOptions {
     pub deadline: Duration,
     /// How often a watch asks etcd how far it has come.
     pub progress_interval: Duration,
+    /// A fault to find, for tests of tests.
+    #[cfg(feature = "test-util")]
+    pub planted: Planted,
 }
 
 impl EtcdOptions {
@@ -49,6 +54,8 @@ impl EtcdOptions {
             tls: None,
             deadline: Duration::from_secs(5),
             progress_interval: Duration::from_secs(5),
+            #[cfg(feature = "test-util")]
+            planted: Planted::None,
         }
     }
 }
@@ -76,6 +83,8 @@ pub struct EtcdKv {
     /// Also held by each watch, which therefore lives on without us.
     streams: Arc<Streams>,
     streaming: Arc<Streaming>,
+    #[cfg(feature = "test-util")]
+    planted: Planted,
 }
 
 impl fmt::Debug for EtcdKv {
@@ -120,6 +129,8 @@ impl EtcdKv {
             client,
             deadline: options.deadline,
             streaming: Arc::default(),
+            #[cfg(feature = "test-util")]
+            planted: options.planted,
         })
     }
 
@@ -147,6 +158,15 @@ impl EtcdKv {
             }
             sleep(ATTEMPT_PAUSE).await;
         }
+    }
+
+    /// Of writes.
+    fn repeat(&self) -> Repeat {
+        #[cfg(feature = "test-util")]
+        if self.planted == Planted::RepeatWrite {
+            return Repeat::Always;
+        }
+        Repeat::IfNeverSent
     }
 
     fn late(&self) -> KvError {
@@ -235,7 +255,7 @@ impl Kv for EtcdKv {
             let txn = txn.clone();
             async move { client.txn(txn).await }
         };
-        let response = match self.call(Repeat::IfNeverSent, send).await {
+        let response = match self.call(self.repeat(), send).await {
             Ok(response) => response,
             Err(failure) => return Err(self.explain(failure, 0).await),
         };

@@ -1,5 +1,6 @@
 //! A real etcd that syncs to disk: a kill must lose nothing.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -25,8 +26,12 @@ impl Etcd {
         Ok(etcd)
     }
 
+    pub(super) fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
     pub(super) fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}", self.address())
     }
 
     /// Starts it (again) on the same data and ports; it needs a moment to answer.

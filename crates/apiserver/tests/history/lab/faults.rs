@@ -9,17 +9,20 @@ use rand::rngs::StdRng;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Lab;
+use super::proxy::Proxy;
 use crate::lab::reference::Reference;
-use crate::model::history::{Compaction, Noise};
+use crate::model::history::{Compaction, Cut, Noise};
 use crate::recorder::Recorder;
 
-/// Kills, stops and starts until `until`; then something may still be down.
+/// Kills, stops, starts and cuts until `until`; then something may still be down.
 pub(crate) async fn run(
     lab: &mut Lab,
     recorder: &Recorder,
     mut rng: StdRng,
     until: Instant,
 ) -> Result<()> {
+    // One round of any length sees lost answers.
+    let mut fault = LOST_ANSWERS;
     loop {
         let pause = Duration::from_millis(rng.random_range(1000..4000));
         if Instant::now() + pause >= until {
@@ -32,7 +35,7 @@ pub(crate) async fn run(
         // Up to longer than a silent watch of the store is trusted.
         let frozen = Duration::from_millis(rng.random_range(100..3500));
         recorder.trouble();
-        match rng.random_range(0..10) {
+        match std::mem::replace(&mut fault, rng.random_range(0..LOST_ANSWERS + 3)) {
             0..=3 => {
                 lab.replicas[one].process.kill();
                 sleep(down).await;
@@ -48,14 +51,31 @@ pub(crate) async fn run(
                 sleep(down).await;
                 lab.etcd.restart()?;
             }
-            _ => {
+            8..LOST_ANSWERS => {
                 lab.etcd.process.freeze()?;
                 sleep(frozen).await;
                 lab.etcd.process.resume()?;
             }
+            LOST_ANSWERS.. => {
+                cut(&lab.replicas[one].proxy, &mut rng).await;
+                let (at, lost) = (recorder.now(), lab.replicas[one].proxy.take_lost());
+                recorder.add(|history| history.cuts.push(Cut { at, replica: one, lost }));
+            }
         }
         recorder.trouble();
     }
+}
+
+/// Cuts a replica off from etcd a few times, with and without an answer under way.
+async fn cut(proxy: &Proxy, rng: &mut StdRng) {
+    for _ in 0..rng.random_range(2..8) {
+        // From "etcd may not even have seen it" to "certainly done".
+        let after = Duration::from_millis(rng.random_range(0..40));
+        proxy.lose_answers(rng.random_bool(0.75).then_some(after));
+        sleep(Duration::from_millis(rng.random_range(50..300))).await;
+        proxy.cut();
+    }
+    proxy.lose_answers(None);
 }
 
 /// Compacts at random moments, and moves the revision by keys that no watch is about. Never returns.
@@ -91,5 +111,7 @@ pub(crate) async fn compact(
     }
 }
 
+/// From this number on.
+const LOST_ANSWERS: u8 = 10;
 /// Outside the kind's keys.
 const NOISE: &str = "/noise";

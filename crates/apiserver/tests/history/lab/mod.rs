@@ -1,8 +1,10 @@
-//! The real things: an etcd and several replicas as child processes, and what is done to them.
+//! The real things: an etcd and several replicas as child processes, what lies between them, and
+//! what is done to all of it.
 
 mod etcd;
 pub(crate) mod faults;
 mod process;
+mod proxy;
 pub(crate) mod reference;
 pub(crate) mod replica;
 
@@ -14,11 +16,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use apiserver::clock::new_uid;
 use apiserver::storage::{EtcdKv, EtcdOptions, Kv};
+use apiserver::tasks::Tasks;
 use rand::Rng as _;
 use tokio::time::{Instant, sleep, timeout};
 
 use self::etcd::Etcd;
 use self::process::Process;
+use self::proxy::Proxy;
 use self::replica::{Planted, ReplicaFlags};
 
 /// One etcd and its replicas, in a directory of their own that goes with them.
@@ -32,13 +36,15 @@ pub(crate) struct Lab {
 pub(crate) struct Replica {
     flags: ReplicaFlags,
     pub(crate) process: Process,
+    /// Between it and etcd.
+    pub(crate) proxy: Proxy,
 }
 
 impl Lab {
     /// Returns once everything answers.
-    pub(crate) async fn start(replicas: usize, planted: Planted) -> Result<Self> {
+    pub(crate) async fn start(replicas: usize, planted: Planted, tasks: &Tasks) -> Result<Self> {
         let directory = Directory::make()?;
-        let mut ports = free_ports(replicas + 2)?.into_iter();
+        let mut ports = free_ports(2 * replicas + 2)?.into_iter();
         let mut port = move || ports.next().context("as many ports as asked for");
         let etcd = Etcd::start(directory.0.join("etcd"), port()?, port()?)?;
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
@@ -52,14 +58,15 @@ impl Lab {
             _directory: directory,
         };
         for _ in 0..replicas {
+            let proxy = Proxy::start(port()?, lab.etcd.address(), tasks);
             let flags = ReplicaFlags {
                 port: port()?,
-                etcd: lab.etcd.endpoint(),
+                etcd: proxy.endpoint(),
                 certificate: certificate.clone(),
                 key: key.clone(),
                 planted,
             };
-            lab.replicas.push(Replica { flags, process: Process::default() });
+            lab.replicas.push(Replica { flags, process: Process::default(), proxy });
         }
         lab.heal().await?;
         Ok(lab)
@@ -74,6 +81,7 @@ impl Lab {
         let kv = self.kv().await?;
         wait_until("etcd", || async { kv.health().await.is_ok() }).await?;
         for replica in &mut self.replicas {
+            replica.proxy.lose_answers(None);
             replica.process.resume()?;
             replica.start()?;
         }

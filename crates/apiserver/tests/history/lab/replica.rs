@@ -59,6 +59,19 @@ pub(crate) enum Planted {
     DropEvent,
     /// A list is served from a stale snapshot
     StaleList,
+    /// A write is made again when etcd's answer was lost
+    RepeatWrite,
+}
+
+impl Planted {
+    fn in_storage(self) -> storage::Planted {
+        match self {
+            Self::None => storage::Planted::None,
+            Self::DropEvent => storage::Planted::DropEvent,
+            Self::StaleList => storage::Planted::StaleList,
+            Self::RepeatWrite => storage::Planted::RepeatWrite,
+        }
+    }
 }
 
 impl ReplicaFlags {
@@ -85,6 +98,7 @@ impl ReplicaFlags {
         let mut options = EtcdOptions::new(vec![self.etcd]);
         options.deadline = Duration::from_secs(2);
         options.progress_interval = Duration::from_millis(200);
+        options.planted = self.planted.in_storage();
         let kv: Arc<dyn Kv> = Arc::new(EtcdKv::connect(&options).await?);
         let clock = Arc::new(SystemClock);
         let tasks = Tasks::new();
@@ -138,17 +152,16 @@ impl ReplicaFlags {
 
 /// Small, so that rounds of seconds see full buffers and forgotten history.
 fn cache(planted: Planted) -> CacheOptions {
-    let (planted, watcher_buffer) = match planted {
-        Planted::None => (storage::Planted::None, 4),
+    let watcher_buffer = match planted {
         // Full at every second event that the watcher does not wait for.
-        Planted::DropEvent => (storage::Planted::DropEvent, 1),
-        Planted::StaleList => (storage::Planted::StaleList, 4),
+        Planted::DropEvent => 1,
+        _ => 4,
     };
     CacheOptions {
         history_bytes_max: HISTORY_BYTES_MAX,
         watcher_buffer,
         compare_interval: Duration::from_secs(5),
-        planted,
+        planted: planted.in_storage(),
         ..CacheOptions::default()
     }
 }

@@ -1,9 +1,9 @@
 //! What is recorded: every operation with its start, end and outcome, and what etcd itself says.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-
 use serde::Serialize;
 use serde_json::{Value, json};
+
+use super::digest::digest;
 
 pub(crate) type Revision = i64;
 /// Since the round began.
@@ -23,6 +23,8 @@ pub(crate) struct History {
     pub(crate) noises: Vec<Noise>,
     /// When something was killed, stopped or started.
     pub(crate) troubles: Vec<Micros>,
+    /// When a replica was cut off from etcd.
+    pub(crate) cuts: Vec<Cut>,
     /// Watchers that had not heard of the last write long after everything worked again.
     pub(crate) laggards: Vec<String>,
 }
@@ -41,6 +43,7 @@ impl History {
             .chain(of("compaction", &self.compactions))
             .chain(of("noise", &self.noises))
             .chain(of("trouble", &self.troubles))
+            .chain(of("cut", &self.cuts))
             .chain(of("laggard", &self.laggards))
     }
 }
@@ -114,6 +117,14 @@ pub(crate) struct Noise {
     pub(crate) start: Micros,
     pub(crate) end: Micros,
     pub(crate) revision: Revision,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Cut {
+    pub(crate) at: Micros,
+    pub(crate) replica: usize,
+    /// Writes that reached etcd and whose answers did not come back.
+    pub(crate) lost: usize,
 }
 
 /// Who asked whom, and when.
@@ -352,39 +363,5 @@ impl Event {
             Self::Object(_, seen) => seen.revision,
             Self::Bookmark { revision, .. } => *revision,
         }
-    }
-}
-
-/// The same for equal objects whatever the order of their members.
-fn digest(object: &Value) -> u64 {
-    let mut object = object.clone();
-    if let Some(members) = object.as_object_mut() {
-        members.remove("apiVersion");
-        members.remove("kind");
-        if let Some(metadata) = members.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.remove("resourceVersion");
-        }
-    }
-    let mut hasher = DefaultHasher::new();
-    feed(&object, &mut hasher);
-    hasher.finish()
-}
-
-fn feed(value: &Value, hasher: &mut DefaultHasher) {
-    match value {
-        Value::Object(members) => {
-            let mut keys: Vec<&String> = members.keys().collect();
-            keys.sort_unstable();
-            keys.len().hash(hasher);
-            for key in keys {
-                key.hash(hasher);
-                feed(&members[key], hasher);
-            }
-        }
-        Value::Array(items) => {
-            items.len().hash(hasher);
-            items.iter().for_each(|item| feed(item, hasher));
-        }
-        scalar => scalar.to_string().hash(hasher),
     }
 }

@@ -2,6 +2,7 @@
 //! async, no IO, no clock.
 
 pub(crate) mod bounds;
+mod digest;
 pub(crate) mod history;
 mod initial;
 mod lists;

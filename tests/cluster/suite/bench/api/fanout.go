@@ -131,9 +131,11 @@ func (s *subject) write(ctx context.Context, config *rest.Config, namespace stri
 	})
 }
 
-// receive so many events, one per line, without decoding them: the clients share the machine with the server.
+// receive the events of so many writes, one per line, without decoding them: the clients share the machine with the
+// server. The product's loop may write too; such an event repeats the moment of a write before, or of none.
 func receive(stream io.Reader, events int, now func() time.Duration) ([]time.Duration, error) {
 	times := make([]time.Duration, 0, events)
+	seen := map[time.Duration]bool{0: true}
 	lines := bufio.NewReaderSize(stream, 64<<10)
 	for len(times) < events {
 		line, err := lines.ReadSlice('\n')
@@ -151,6 +153,10 @@ func receive(stream io.Reader, events int, now func() time.Duration) ([]time.Dur
 		if err != nil {
 			return nil, err
 		}
+		if seen[sent] {
+			continue
+		}
+		seen[sent] = true
 		times = append(times, at-sent)
 	}
 	return times, nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,8 +19,14 @@ func TestEventsAreReceived(t *testing.T) {
 	if err != nil || len(times) != 2 || times[0] != 5 || times[1] != 3 {
 		t.Errorf("%v %v", times, err)
 	}
+	// Of somebody who leaves the annotation alone.
+	stream = event("MODIFIED", 0) + event("MODIFIED", 5) + event("MODIFIED", 5) + event("MODIFIED", 0) + event("MODIFIED", 7)
+	if again, err := receive(strings.NewReader(stream), 2, now); err != nil || !slices.Equal(again, times) {
+		t.Errorf("%v %v, want %v", again, err, times)
+	}
 	for name, stream := range map[string]string{
 		"too few":   event("MODIFIED", 5),
+		"repeated":  event("MODIFIED", 5) + event("MODIFIED", 5),
 		"an error":  event("MODIFIED", 5) + event("ERROR", 5),
 		"no moment": event("MODIFIED", 5) + `{"type":"MODIFIED"}` + "\n",
 	} {

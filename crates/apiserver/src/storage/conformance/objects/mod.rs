@@ -5,6 +5,7 @@
 //! than a store (it remembers what the store has compacted, and serves "any" in full), the case
 //! knows both.
 
+mod counting;
 pub mod lists;
 pub mod pages;
 pub mod reads;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 
+use self::counting::CountingKv;
 use super::super::{
     CacheOptions, Cacher, Change, Kv, ObjectList, Objects, ResourceStore, Updated, WatchEvent,
     WatchStream, Write,
@@ -79,6 +81,15 @@ impl ObjectFixture {
     async fn put_raw(&self, name: &str, value: &str) {
         let write = Write::Put { key: self.path(name), value: value.to_owned().into() };
         self.kv.txn(Vec::new(), vec![write]).await.unwrap();
+    }
+
+    /// The same, empty, with every read of the store counted.
+    async fn counted(&self) -> (Self, Arc<CountingKv>) {
+        let kv = Arc::new(CountingKv::new(self.kv.clone()));
+        let counted =
+            if self.cached { Self::cached(kv.clone()).await } else { Self::direct(kv.clone()) };
+        kv.take();
+        (counted, kv)
     }
 
     async fn create(&self, name: &str) -> Object {
@@ -296,6 +307,7 @@ macro_rules! object_conformance {
         $crate::object_conformance!(@module pages, $shared,
             pages_are_one_list, pages_do_not_see_later_writes, pages_count_what_remains,
             pages_with_a_selector_do_not_count, pages_with_rare_objects_are_full,
+            a_rare_object_is_found_in_few_reads, pages_of_rare_objects_are_few_reads_each,
             the_last_page_has_no_token, a_page_as_large_as_the_rest_is_the_last,
             a_forged_token_is_a_400, a_token_of_another_place_stays_inside,
             a_token_with_a_version_is_a_400, a_token_for_now_goes_on_with_what_is_there,

@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use super::super::super::ContinueToken;
-use super::{ListOptions, ObjectFixture, Scope, labelled, listing, names, page, version};
+use super::super::super::{ContinueToken, Write};
+use super::counting::Reads;
+use super::{ListOptions, ObjectFixture, Scope, labelled, listing, names, page, thing, version};
 use crate::status::Reason;
 
 async fn five(f: &ObjectFixture) -> i64 {
@@ -75,6 +76,65 @@ pub async fn pages_with_rare_objects_are_full(f: &ObjectFixture) {
     let next = ListOptions { limit: 2, continue_token: first.continue_token, ..labelled("rare") };
     let second = f.list(&next).await.unwrap();
     assert_eq!((names(&second), second.continue_token.as_str()), (vec!["58".to_owned()], ""));
+}
+
+/// Objects `000` and up, of which only each `every`th has the label `rare`, counted from the end.
+async fn crowd(f: &ObjectFixture, count: usize, every: usize) {
+    for first in (0..count).step_by(WRITES_MAX) {
+        let writes = (first..count.min(first + WRITES_MAX)).map(|number| {
+            let is_rare = (count - number) % every == 1;
+            let labels = if is_rare { json!({"rare": "1"}) } else { json!({}) };
+            let name = format!("{number:03}");
+            let value = thing("ns", &name, json!({ "labels": labels })).into_value().to_string();
+            Write::Put { key: f.path(&name), value: value.into() }
+        });
+        f.kv.txn(Vec::new(), writes.collect()).await.unwrap();
+    }
+}
+
+/// Reads until `keys` have been looked at, when the first fetches `limit` and each one more than
+/// the one before.
+fn doublings(limit: usize, keys: usize) -> usize {
+    (1..).find(|reads| limit * ((1 << reads) - 1) >= keys).unwrap()
+}
+
+/// What a page may cost that had to look at so many keys.
+fn check_cost(f: &ObjectFixture, reads: &Reads, limit: usize, keys: usize) {
+    if f.cached {
+        assert_eq!((reads.lists, reads.keys), (0, 0), "{reads:?}");
+        // The store's revision, if it must be the newest.
+        assert!(reads.gets <= 1, "{reads:?}");
+    } else {
+        assert_eq!((reads.lists, reads.gets), (doublings(limit, keys), 0), "{reads:?}");
+        assert!(reads.keys <= 2 * keys + limit, "{reads:?}");
+    }
+}
+
+/// `[apiserver] pkg/storage/testing` RunTestListPaginationRareObject.
+pub async fn a_rare_object_is_found_in_few_reads(f: &ObjectFixture) {
+    let (f, kv) = f.counted().await;
+    crowd(&f, 600, 600).await;
+    kv.take();
+    let list = f.list(&ListOptions { limit: 1, ..labelled("rare") }).await.unwrap();
+    assert_eq!((names(&list), list.continue_token.as_str()), (vec!["599".to_owned()], ""));
+    check_cost(&f, &kv.take(), 1, 600);
+}
+
+/// `[apiserver] pkg/storage/testing` RunTestListContinuationWithFilter.
+pub async fn pages_of_rare_objects_are_few_reads_each(f: &ObjectFixture) {
+    let (f, kv) = f.counted().await;
+    crowd(&f, 400, 50).await;
+    kv.take();
+    let (mut found, mut token) = (Vec::new(), String::new());
+    for page in 1..=4 {
+        let options = ListOptions { limit: 2, continue_token: token, ..labelled("rare") };
+        let list = f.list(&options).await.unwrap();
+        found.extend(names(&list));
+        check_cost(&f, &kv.take(), 2, 100);
+        token = list.continue_token;
+        assert_eq!(token.is_empty(), page == 4);
+    }
+    assert_eq!(found, ["049", "099", "149", "199", "249", "299", "349", "399"]);
 }
 
 pub async fn the_last_page_has_no_token(f: &ObjectFixture) {
@@ -169,3 +229,6 @@ pub async fn a_compacted_page_offers_to_go_on(f: &ObjectFixture) {
     assert_eq!(ContinueToken::decode(token).unwrap().revision, -1);
     assert_eq!(f.names(&page(0, token)).await, ["c", "d", "e"]);
 }
+
+/// In one transaction; every store takes so many.
+const WRITES_MAX: usize = 100;

@@ -6,7 +6,7 @@ use super::story::{content, draft, span, story};
 type Row = (&'static str, fn(&mut History), &'static str);
 
 pub(super) fn an_outcome_must_fit_what_happened() {
-    let rows: [Row; 19] = [
+    let rows: [Row; 20] = [
         ("the story", |_| {}, ""),
         ("another revision", |h| *stored(h, 2).0 = 5, "as in etcd"),
         ("another content", |h| stored(h, 2).1.color = "red".into(), "as in etcd"),
@@ -59,6 +59,14 @@ pub(super) fn an_outcome_must_fit_what_happened() {
             "deleted, but still there",
             |h| h.writes[4].outcome = WriteOutcome::Deleted { uid: "Z".into() },
             "Z deleted in etcd",
+        ),
+        (
+            "deleted, and refused by a second try",
+            |h| {
+                let (code, reason) = (404, "NotFound".into());
+                h.writes[4].outcome = WriteOutcome::Refused { code, reason };
+            },
+            "explains this change",
         ),
         ("deleted twice", |h| h.writes.push(h.writes[4].clone()), "one deletion of A"),
         ("nobody's write", |h| fact(h, "n/d", true), "explains this change"),
