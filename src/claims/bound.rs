@@ -91,7 +91,7 @@ impl Inner {
     ///
     /// # Errors
     /// 500 when a stored Sandbox can't be read.
-    pub(super) fn from_stock(
+    pub(super) fn take_stock(
         &self,
         claim: &SandboxClaim,
         source: &Source,

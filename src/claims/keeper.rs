@@ -79,10 +79,8 @@ impl Inner {
         now: Timestamp,
     ) -> Result<Option<Duration>, ApiError> {
         let generation = claim.metadata.generation.unwrap_or(1);
-        if let Some(left) = left(expiry(claim, &status), now) {
-            if left.is_zero() {
-                return self.expire(key, claim, status, now).await;
-            }
+        if left(expiry(claim, &status), now).is_some_and(|left| left.is_zero()) {
+            return self.expire(key, claim, status, now).await;
         }
         let deadline = claim.spec.timeout.as_deref().and_then(duration::parse).and_then(|limit| {
             claim.metadata.creation_timestamp.as_ref()?.0.checked_add(limit).ok()

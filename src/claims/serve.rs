@@ -90,7 +90,7 @@ impl Inner {
         };
         let count = usize::try_from(claim.spec.replicas()).unwrap_or(1);
         for _ in 0..self.config.attempts_max {
-            let Some(shares) = self.from_stock(&claim, &source, count, true)? else {
+            let Some(shares) = self.take_stock(&claim, &source, count, true)? else {
                 return Ok(false);
             };
             let now = self.clock.now();

@@ -286,7 +286,7 @@ impl Inner {
         }
         let mut before = None;
         for _ in 0..self.config.attempts_max {
-            let shares = match self.from_stock(claim, &source, count, false)? {
+            let shares = match self.take_stock(claim, &source, count, false)? {
                 Some(shares) => shares,
                 None => match claim.spec.on_empty_pool() {
                     OnEmptyPool::ColdStart => self.made(request, claim, &source, count).await?,

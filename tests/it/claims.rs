@@ -142,8 +142,8 @@ impl Product {
     async fn stocked(count: i32) -> (Self, sandbox_apiserver::claims::Claims) {
         let product = Self::new().await;
         let claims = product.supply();
-        product.create("sandboxtemplates", template("t")).await.unwrap();
-        product.create("sandboxwarmpools", pool("p", "t", count)).await.unwrap();
+        product.create("sandboxtemplates", template("t")).await.expect("a template");
+        product.create("sandboxwarmpools", pool("p", "t", count)).await.expect("a pool");
         product.settled("p", count).await;
         (product, claims)
     }
@@ -152,7 +152,7 @@ impl Product {
     pub(crate) async fn settled(&self, pool: &str, count: i32) {
         for _ in 0..500 {
             self.make_ready().await;
-            let now = self.named("sandboxwarmpools", pool).await.unwrap();
+            let now = self.named("sandboxwarmpools", pool).await.expect("a pool");
             if now.at("status.readyReplicas") == Some(&json!(count))
                 && now.at("status.replicas") == Some(&json!(count))
             {

@@ -34,7 +34,7 @@ async fn change(
         .store(plural)
         .mutate(&product.permit, &key, Part::Main, &options, &warnings, change)
         .await
-        .unwrap();
+        .expect("a change");
 }
 
 #[tokio::test]

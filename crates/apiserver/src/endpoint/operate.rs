@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::scale;
 use crate::auth::Permit;
-use crate::meta::Object;
+use crate::meta::{Object, ObjectKey};
 use crate::registry::{DeleteOutcome, Item, ObjectList, Part, Store, WatchStream};
-use crate::request::Operation;
+use crate::request::{DeleteOptions, Operation};
 use crate::resource::{ActionRequest, ActionResponse, CreateRequest, Subresource};
 use crate::status::ApiError;
 use crate::warnings::Warnings;
@@ -31,7 +31,6 @@ pub(super) async fn run(
     operation: Operation,
     warnings: &Warnings,
 ) -> Result<Answer, ApiError> {
-    let created = |object| Answer::Object(201, Arc::new(object));
     let ok = |object| Answer::Object(200, Arc::new(object));
     match operation {
         Operation::Get { key, subresource, options } => {
@@ -48,20 +47,14 @@ pub(super) async fn run(
             store.watch(&permit, &scope, &options).await.map(Answer::Watch)
         }
         Operation::Create { scope, object, options, query } => {
-            if let Some(creation) = store.def().creation.clone() {
-                let request = CreateRequest {
-                    permit: &permit,
-                    scope,
-                    object,
-                    options,
-                    query,
-                    store: &store,
-                    warnings,
-                };
-                let ActionResponse { code, object } = creation.create(request).await?;
-                return Ok(Answer::Object(code, Arc::new(object)));
-            }
-            store.create(&permit, &scope, object, &options, warnings).await.map(created)
+            let Some(creation) = store.def().creation.clone() else {
+                let created = store.create(&permit, &scope, object, &options, warnings).await?;
+                return Ok(Answer::Object(201, Arc::new(created)));
+            };
+            let (permit, store) = (&permit, &store);
+            let request = CreateRequest { permit, scope, object, options, query, store, warnings };
+            let ActionResponse { code, object } = creation.create(request).await?;
+            Ok(Answer::Object(code, Arc::new(object)))
         }
         Operation::Update { key, subresource, object, options } => {
             if let Some(paths) = scale_of(&store, subresource.as_deref()) {
@@ -83,19 +76,7 @@ pub(super) async fn run(
             let part = part(subresource.as_deref());
             store.patch(&permit, &key, part, &patch, &options, warnings).await.map(ok)
         }
-        Operation::Delete { key, options } => match store.delete(&permit, &key, &options).await? {
-            DeleteOutcome::Removed(object) => Ok(Answer::Status(deleted(store.def(), &object))),
-            DeleteOutcome::Unreadable => {
-                let nothing = Object::default();
-                let mut status = deleted(store.def(), &nothing);
-                status["details"]["name"] = key.name.into();
-                Ok(Answer::Status(status))
-            }
-            DeleteOutcome::Pending(object) => {
-                let code = if options.orphan_dependents_false { 202 } else { 200 };
-                Ok(Answer::Object(code, Arc::new(object)))
-            }
-        },
+        Operation::Delete { key, options } => delete(&store, &permit, key, &options).await,
         Operation::DeleteCollection { scope, list, options } => {
             store.delete_collection(&permit, &scope, &list, &options).await.map(Answer::List)
         }
@@ -121,6 +102,27 @@ pub(super) async fn run(
             })
         }
     }
+}
+
+async fn delete(
+    store: &Store,
+    permit: &Permit,
+    key: ObjectKey,
+    options: &DeleteOptions,
+) -> Result<Answer, ApiError> {
+    Ok(match store.delete(permit, &key, options).await? {
+        DeleteOutcome::Removed(object) => Answer::Status(deleted(store.def(), &object)),
+        DeleteOutcome::Unreadable => {
+            let nothing = Object::default();
+            let mut status = deleted(store.def(), &nothing);
+            status["details"]["name"] = key.name.into();
+            Answer::Status(status)
+        }
+        DeleteOutcome::Pending(object) => {
+            let code = if options.orphan_dependents_false { 202 } else { 200 };
+            Answer::Object(code, Arc::new(object))
+        }
+    })
 }
 
 fn part(subresource: Option<&str>) -> Part {

@@ -156,7 +156,8 @@ pub enum KvError {
     /// The value is larger than the store takes.
     #[error("value too large: {detail}")]
     TooLarge { detail: String },
-    /// There is no room for the write, which was not made; reads go on.
+    /// There is no room for the write; reads go on. It was not made, but for etcd's one write that
+    /// crosses the quota: that is made and refused (`[etcd] server/etcdserver/apply/quota.go`).
     #[error("the store is full: {detail}")]
     NoSpace { detail: String },
     /// No answer within the deadline, or no connection. The write may or may not have happened.
@@ -219,7 +220,8 @@ pub trait Kv: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`KvError::TooLarge`] over that; [`KvError::Other`] for an empty key, too many operations or
     /// a key that is written twice; [`KvError::NoSpace`] when the store is full. Nothing was
-    /// written then. After [`KvError::Unavailable`] it may have been.
+    /// written then. After [`KvError::Unavailable`] it may have been, and on etcd the write that
+    /// crosses the quota.
     async fn txn(
         &self,
         guards: Vec<(String, Expect)>,

@@ -27,10 +27,13 @@ const (
 )
 
 var (
-	Sandboxes    = schema.GroupVersionResource{Group: Group, Version: Version, Resource: "sandboxes"}
-	WarmPools    = schema.GroupVersionResource{Group: Group, Version: Version, Resource: "sandboxwarmpools"}
-	APIServices  = schema.GroupVersionResource{Group: "apiregistration.k8s.io", Version: "v1", Resource: "apiservices"}
-	coreResource = func(name string) schema.GroupVersionResource {
+	Sandboxes = schema.GroupVersionResource{Group: Group, Version: Version, Resource: "sandboxes"}
+	WarmPools = schema.GroupVersionResource{Group: Group, Version: Version, Resource: "sandboxwarmpools"}
+	Templates = schema.GroupVersionResource{Group: Group, Version: Version, Resource: "sandboxtemplates"}
+	// SandboxClaims are ours; Claims are of volumes.
+	SandboxClaims = schema.GroupVersionResource{Group: Group, Version: Version, Resource: "sandboxclaims"}
+	APIServices   = schema.GroupVersionResource{Group: "apiregistration.k8s.io", Version: "v1", Resource: "apiservices"}
+	coreResource  = func(name string) schema.GroupVersionResource {
 		return schema.GroupVersionResource{Version: "v1", Resource: name}
 	}
 	Pods       = coreResource("pods")
