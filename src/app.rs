@@ -8,7 +8,7 @@ use apiserver::aggregated::{AggregatedConfig, Host, StoreConfig};
 use apiserver::auth::Permit;
 use apiserver::registry::Store;
 use apiserver::server::Probe;
-use apiserver::storage::{EmbeddedOptions, EtcdOptions, EtcdTls};
+use apiserver::storage::{EmbeddedOptions, EtcdOptions, EtcdTls, GroupCommit, GroupOptions, Kv};
 use sandbox_api::IsolationLevel;
 
 use crate::claims::{Claims, Entrance};
@@ -66,7 +66,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         resources::defs(extensions).into_iter().map(|def| host.store(def)).collect();
     let kinds = Kinds::of(&stores)?;
     provision(&config, &mut host, cluster, kinds.sandboxes.clone());
-    entrance.open(supply(&host, &kinds)?);
+    entrance.open(supply(&config, &host, &kinds)?);
     host.serve(stores).await
 }
 
@@ -94,19 +94,25 @@ impl Kinds {
 }
 
 /// Starts what keeps pools and claims, and returns what answers claims.
-fn supply(host: &Host, kinds: &Kinds) -> anyhow::Result<Claims> {
+fn supply(config: &Config, host: &Host, kinds: &Kinds) -> anyhow::Result<Claims> {
     let permit = Permit::internal("system:sandbox-apiserver:claims");
+    let kv: Arc<dyn Kv> = if config.claim_group_commit {
+        Arc::new(GroupCommit::start(host.kv(), &GroupOptions::default(), &host.tasks))
+    } else {
+        host.kv()
+    };
     let parts = claims::Parts {
         claims: kinds.claims.clone(),
         sandboxes: kinds.sandboxes.clone(),
         pools: kinds.pools.clone(),
         templates: kinds.templates.clone(),
-        kv: host.kv(),
+        kv,
         store_prefix: host.store_prefix().to_owned(),
         clock: host.clock.clone(),
         permit: permit.clone(),
     };
-    let claims = Claims::new(parts, claims::Config::default());
+    let bounds = claims::Config { queue_max: config.claim_queue_max, ..claims::Config::default() };
+    let claims = Claims::new(parts, bounds);
     let stores = (kinds.claims.clone(), kinds.sandboxes.clone());
     claims::start(&claims, stores, &permit, host.clock.clone(), &host.tasks)?;
     let parts = pools::Parts {

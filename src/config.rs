@@ -99,6 +99,14 @@ pub struct Flags {
     #[arg(long, default_value_t = 32)]
     pub concurrent_reconciles: usize,
 
+    /// Whether claims that come in at once share a transaction of the store.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    pub claim_group_commit: bool,
+
+    /// Claims that may wait for the stock of one pool or template; more get a 429.
+    #[arg(long, default_value_t = 1000)]
+    pub claim_queue_max: usize,
+
     /// How long the server goes on serving after it has become unready at shutdown.
     #[arg(long, default_value = "0s", value_parser = duration)]
     pub shutdown_delay_duration: Duration,
@@ -151,6 +159,8 @@ pub struct Config {
     pub user_kernel_runtime_class: Option<String>,
     pub virtual_machine_runtime_class: Option<String>,
     pub concurrent_reconciles: usize,
+    pub claim_group_commit: bool,
+    pub claim_queue_max: usize,
     pub shutdown_delay: Duration,
     pub log_format: LogFormat,
 }
@@ -181,6 +191,8 @@ impl TryFrom<Flags> for Config {
             user_kernel_runtime_class: flags.user_kernel_runtime_class,
             virtual_machine_runtime_class: flags.virtual_machine_runtime_class,
             concurrent_reconciles: flags.concurrent_reconciles,
+            claim_group_commit: flags.claim_group_commit,
+            claim_queue_max: flags.claim_queue_max,
             shutdown_delay: flags.shutdown_delay_duration,
             log_format: flags.log_format,
         })

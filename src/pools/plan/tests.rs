@@ -45,6 +45,9 @@ fn run(pool: &SandboxWarmPool, members: &[&str], revision: Option<&str>, failure
     plan(&observed, NOW.parse().unwrap(), &Policy::default())
 }
 
+/// Replicas, strategy, members, places to delete, how many to create.
+type Case = (i32, Value, Vec<&'static str>, Vec<usize>, usize);
+
 #[test]
 fn what_is_made_and_what_goes() {
     let replenish = json!({"type": "OnReplenish"});
@@ -53,7 +56,7 @@ fn what_is_made_and_what_goes() {
         json!({"type": "RollingUpdate",
             "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}})
     };
-    let cases: Vec<(i32, Value, Vec<&str>, Vec<usize>, usize)> = vec![
+    let cases: Vec<Case> = vec![
         // Empty, full, too full: unready first, then the youngest.
         (3, replenish.clone(), vec![], vec![], 3),
         (2, replenish.clone(), vec!["ready", "ready"], vec![], 0),

@@ -13,6 +13,7 @@ mod embedded_disk;
 mod etcd;
 mod etcd_space;
 mod etcd_watch;
+mod group_commit;
 mod kv;
 mod lifecycle;
 mod list;

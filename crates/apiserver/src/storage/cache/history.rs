@@ -57,6 +57,8 @@ pub(super) struct History {
     bytes: usize,
     /// All changes after this revision are here.
     complete_after: Revision,
+    /// What was written at that very revision and is known.
+    edge: Vec<Arc<Item>>,
     /// Every so many changes. What lies between is found by undoing.
     snapshots: VecDeque<(Revision, Objects)>,
     since_snapshot: usize,
@@ -70,6 +72,7 @@ impl History {
             changes: VecDeque::new(),
             bytes: 0,
             complete_after: 0,
+            edge: Vec::new(),
             snapshots: VecDeque::new(),
             since_snapshot: 0,
             span,
@@ -77,10 +80,25 @@ impl History {
         }
     }
 
-    /// Forgets everything: what comes next comes after `revision`.
-    pub(super) fn restart(&mut self, revision: Revision) {
+    /// Forgets everything: what comes next comes after `revision`, as of which there are `objects`.
+    pub(super) fn restart(&mut self, revision: Revision, objects: &Objects) {
         *self = Self::new(self.span, self.bytes_max);
         self.complete_after = revision;
+        let written = objects.values().filter(|item| item.revision() == revision);
+        self.edge = written.cloned().collect();
+    }
+
+    /// Whether several objects were written at `revision`, so that who has heard of one of them may
+    /// not have heard of all.
+    pub(super) fn is_shared(&self, revision: Revision) -> bool {
+        let first = self.changes.partition_point(|change| change.revision < revision);
+        let second = self.changes.get(first + 1);
+        second.is_some_and(|change| change.revision == revision)
+    }
+
+    /// The objects of a revision of which the changes are forgotten, if it wrote several.
+    pub(super) fn shared_edge(&self, revision: Revision) -> Option<Vec<Arc<Item>>> {
+        (revision == self.complete_after && self.edge.len() > 1).then(|| self.edge.clone())
     }
 
     /// Adds the changes of one revision, of which `objects` is the outcome.
@@ -106,6 +124,10 @@ impl History {
                 break;
             }
             self.bytes = self.bytes.saturating_sub(first.bytes());
+            if first.revision != self.complete_after {
+                self.edge.clear();
+            }
+            self.edge.extend(first.now.clone());
             self.complete_after = first.revision;
             self.changes.pop_front();
         }

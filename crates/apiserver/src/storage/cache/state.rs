@@ -88,7 +88,7 @@ impl State {
         }
         self.objects = objects;
         self.revision = revision;
-        self.history.restart(revision);
+        self.history.restart(revision, &self.objects);
         self.unready_since = None;
         self.generation += 1;
     }

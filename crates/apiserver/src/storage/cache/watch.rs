@@ -4,6 +4,10 @@
 //! from the history (a few hundred changes at a time, so that a slow client holds little), and
 //! then what happens, from its buffer. It takes its place among the watchers under the same lock
 //! under which it sees that the history has nothing more for it: no gap, no duplicate.
+//!
+//! Objects that were written by one transaction share a revision. Whoever begins at such a revision
+//! may have heard of some of them and not of all, so it is told of all of them again: an event twice
+//! does no harm, one that is missing does.
 
 use std::collections::VecDeque;
 use std::ops::Bound;
@@ -54,6 +58,7 @@ impl Cacher {
         }
         let interest = Arc::new(inner.interest(&collection, scope, options));
         let end = options.timeout.map(|timeout| started + timeout);
+        let mut again = Vec::new();
         let (phase, generation) = {
             let mut state = inner.state();
             if !state.is_ready() {
@@ -70,17 +75,29 @@ impl Cacher {
                 Phase::History { after: state.revision }
             } else if asked < state.history.oldest() {
                 return Ok(failed(too_old(asked, state.history.oldest())));
+            } else if state.history.is_shared(asked) {
+                // The client may have heard of one of them and not of the others.
+                Phase::History { after: asked - 1 }
             } else {
+                again = state.history.shared_edge(asked).unwrap_or_default();
                 Phase::History { after: asked }
             };
             (phase, state.generation)
         };
+        let mut pending = VecDeque::new();
+        again.retain(|item| {
+            item.path().starts_with(&*interest.prefix)
+                && item.matches(&interest.labels, &interest.fields)
+        });
+        for item in again {
+            tell(&mut pending, EventKind::Added, SharedItem::new(item));
+        }
         let watch = Watch {
             inner: inner.clone(),
             interest,
             generation,
             phase,
-            pending: VecDeque::new(),
+            pending,
             next_bookmark: options.allow_bookmarks.then(|| bookmark_time(started, end)),
             end,
         };

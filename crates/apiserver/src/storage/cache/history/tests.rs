@@ -25,7 +25,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let mut history = History::new(Duration::from_secs(60), usize::MAX);
-        history.restart(0);
+        history.restart(0, &Objects::new());
         Self { history, objects: Objects::new(), truth: vec![(0, Objects::new())] }
     }
 
@@ -111,4 +111,33 @@ async fn is_bounded_in_bytes() {
     let oldest = world.history.oldest();
     assert_eq!(versions(&world.history.way_to(oldest, &world.objects).unwrap().go()).len(), 1);
     assert!(world.history.way_to(oldest - 1, &world.objects).is_none());
+}
+
+#[test]
+fn who_begins_at_a_shared_revision_can_be_told_of_all_of_it() {
+    let mut world = World::new();
+    world.change(1, &[("a", true)]);
+    world.change(2, &[("b", true), ("c", true)]);
+    world.change(4, &[("d", true)]);
+    for (revision, shared) in
+        [(0, false), (1, false), (2, true), (3, false), (4, false), (5, false)]
+    {
+        assert_eq!(world.history.is_shared(revision), shared, "{revision}");
+    }
+    let edge = |history: &History, revision| {
+        let items = history.shared_edge(revision)?;
+        Some(items.iter().map(|item| item.path().to_string()).collect::<Vec<_>>())
+    };
+    assert_eq!(edge(&world.history, 2), None, "not forgotten");
+    // Forgotten, whole revisions at a time.
+    world.history.bytes_max = world.history.bytes() / 4 + 1;
+    world.history.trim(Instant::now());
+    assert_eq!(world.history.oldest(), 2);
+    assert_eq!(edge(&world.history, 2), Some(vec!["b".to_owned(), "c".to_owned()]));
+    world.history.bytes_max = 0;
+    world.history.trim(Instant::now());
+    assert_eq!((world.history.oldest(), edge(&world.history, 4)), (4, None));
+    // Filled anew: what has the list's revision may be some of several.
+    world.history.restart(2, &world.truth[2].1);
+    assert_eq!(edge(&world.history, 2), Some(vec!["b".to_owned(), "c".to_owned()]));
 }

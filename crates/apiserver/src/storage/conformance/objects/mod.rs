@@ -323,7 +323,8 @@ macro_rules! object_conformance {
             a_deletion_has_its_own_revision, a_departure_has_the_old_content,
             watch_ends_at_its_time_with_a_bookmark, watch_without_bookmarks_gets_none,
             watches_hear_the_same, watch_reports_what_cannot_be_decoded,
-            watch_hears_all_of_a_transaction, watch_under_many_writers_misses_nothing,
+            watch_hears_all_of_a_transaction,
+            watch_from_a_shared_revision_tells_all_of_it_again, watch_under_many_writers_misses_nothing,
         );
         $crate::object_conformance!(@module pages, $own,
             a_compacted_list_is_a_410, a_compacted_page_offers_to_go_on,

@@ -300,6 +300,26 @@ pub async fn watch_hears_all_of_a_transaction(f: &ObjectFixture) {
     }
 }
 
+pub async fn watch_from_a_shared_revision_tells_all_of_it_again(f: &ObjectFixture) {
+    f.create("before").await;
+    f.names(&listing()).await;
+    let writes = ["a", "b"].map(|name| Write::Put {
+        key: f.path(name),
+        value: serde_json::to_vec(&thing("ns", name, json!({}))).unwrap().into(),
+    });
+    f.kv.txn(Vec::new(), writes.into()).await.unwrap();
+    let revision = f.objects.get(&key("a"), "").await.unwrap().revision();
+    let after = f.create("after").await;
+    f.names(&listing()).await;
+    // Whoever has heard of `a` and lost the connection has that revision and has not heard of `b`.
+    let mut watch = f.watch(&from(revision)).await;
+    if f.cached {
+        assert_eq!(next(&mut watch).await, format!("ADDED a@{revision}"));
+        assert_eq!(next(&mut watch).await, format!("ADDED b@{revision}"));
+    }
+    assert_eq!(next(&mut watch).await, format!("ADDED after@{}", version(&after)));
+}
+
 pub async fn watch_under_many_writers_misses_nothing(f: &ObjectFixture) {
     let mut watch = f.watch(&from(f.revision().await)).await;
     let write = join_all((0..5).map(|writer| async move {
