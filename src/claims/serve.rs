@@ -190,9 +190,12 @@ impl Inner {
         permit: &Permit,
         claim: Object,
         wait: Wait,
+        started: tokio::time::Instant,
     ) -> Result<Object, ApiError> {
         let name = claim.name().to_owned();
-        match tokio::time::timeout(wait.patience(), self.reached(permit, claim, wait.until)).await {
+        let deadline = started + wait.patience();
+        let reached = self.reached(permit, claim, wait.until);
+        match tokio::time::timeout_at(deadline, reached).await {
             Ok(result) => result,
             Err(_) => Err(ApiError::timeout(&format!(
                 "SandboxClaim {name:?} was not {} within {:?}; it is stored and goes on",

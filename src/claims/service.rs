@@ -199,7 +199,7 @@ impl Claims {
         let answer = answer?;
         match request.wait {
             Some(wait) if !request.dry_run => {
-                let claim = self.0.wait(request.permit, answer.claim, wait).await?;
+                let claim = self.0.wait(request.permit, answer.claim, wait, started).await?;
                 Ok(Answer { claim, ..answer })
             }
             _ => Ok(answer),

@@ -66,9 +66,9 @@ impl Wait {
         Ok(Some(Self { until, limit }))
     }
 
-    /// How long to wait at most.
+    /// How long to wait at most, from the request's beginning.
     pub fn patience(&self) -> Duration {
-        self.limit.saturating_sub((self.limit / 10).min(MARGIN))
+        self.limit.saturating_sub((self.limit / 4).min(MARGIN))
     }
 }
 
@@ -115,6 +115,6 @@ mod tests {
     fn the_answer_comes_before_the_deadline() {
         let patience = |seconds| Wait { until: Until::Bound, limit: seconds }.patience();
         assert_eq!(patience(Duration::from_secs(30)), Duration::from_millis(29_500));
-        assert_eq!(patience(Duration::from_secs(1)), Duration::from_millis(900));
+        assert_eq!(patience(Duration::from_secs(1)), Duration::from_millis(750));
     }
 }
