@@ -34,7 +34,7 @@ fn foreign(labels: Value) -> NetworkPolicy {
         "metadata": {"name": "t-network-policy", "namespace": "ns", "labels": labels},
         "spec": {"podSelector": {}, "policyTypes": ["Ingress"]},
     }))
-    .unwrap()
+    .expect("a NetworkPolicy")
 }
 
 impl World {
@@ -45,7 +45,7 @@ impl World {
         if !network_policy.is_null() {
             template["spec"]["networkPolicy"] = network_policy;
         }
-        world.product.create("sandboxtemplates", template).await.unwrap();
+        world.product.create("sandboxtemplates", template).await.expect("a creation");
         world
     }
 
@@ -83,14 +83,15 @@ impl World {
         };
         let templates = self.product.store("sandboxtemplates");
         let permit = &self.product.permit;
-        templates.mutate(permit, &key, Part::Main, &options, &warnings, change).await.unwrap();
+        let changed = templates.mutate(permit, &key, Part::Main, &options, &warnings, change).await;
+        changed.expect("a change");
     }
 
     /// Waits for a status like this; fails with the last.
     async fn until(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut last = Value::Null;
         for _ in 0..1000 {
-            let template = self.product.named("sandboxtemplates", "t").await.unwrap();
+            let template = self.product.named("sandboxtemplates", "t").await.expect("it exists");
             last = template.at("status").cloned().unwrap_or_default();
             if last["observedGeneration"] == json!(template.generation()) && wanted(&last) {
                 return last;
