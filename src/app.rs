@@ -17,7 +17,7 @@ use crate::cluster::kube::KubeCluster;
 use crate::config::{self, Config, Etcd};
 use crate::provision::{Driver, LoopMetrics, Policy, StoreSandboxes};
 use crate::resources::Extensions;
-use crate::{claims, cluster, connect, pools, provision, resources};
+use crate::{claims, cluster, connect, pools, provision, resources, templates};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -65,6 +65,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let stores: Vec<Store> =
         resources::defs(extensions).into_iter().map(|def| host.store(def)).collect();
     let kinds = Kinds::of(&stores)?;
+    keep_templates(&host, &kinds, cluster.clone())?;
     provision(&config, &mut host, cluster, kinds.sandboxes.clone());
     entrance.open(supply(&config, &host, &kinds)?);
     host.serve(stores).await
@@ -130,6 +131,21 @@ fn supply(config: &Config, host: &Host, kinds: &Kinds) -> anyhow::Result<Claims>
     let metrics = claims.metrics().clone();
     host.metrics.register(|registry| metrics.register(registry));
     Ok(claims)
+}
+
+/// Starts what keeps templates and their NetworkPolicies.
+fn keep_templates(host: &Host, kinds: &Kinds, cluster: KubeCluster) -> anyhow::Result<()> {
+    let parts = templates::Parts {
+        templates: kinds.templates.clone(),
+        pools: kinds.pools.clone(),
+        claims: kinds.claims.clone(),
+        policies: Arc::new(cluster),
+        clock: host.clock.clone(),
+        permit: Permit::internal("system:sandbox-apiserver:templates"),
+        config: templates::Config::default(),
+    };
+    templates::start(parts, &host.tasks)?;
+    Ok(())
 }
 
 /// Starts the loop that makes sandboxes real.

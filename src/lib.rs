@@ -14,3 +14,4 @@ pub mod provision;
 pub mod resources;
 pub mod runner;
 pub mod telemetry;
+pub mod templates;

@@ -1,6 +1,7 @@
 //! The real host cluster: the one product file that holds a `kube::Client`.
 
 mod convert;
+mod policies;
 mod streams;
 
 use std::fmt;
@@ -24,6 +25,7 @@ use tokio::sync::broadcast;
 use self::convert::{events, merge_patch, revision, translate};
 use super::cache::{Cache, Caches, sandbox_of};
 use super::counts::WriteVerb;
+use super::policies::PolicyChange;
 use super::view::View;
 use super::{
     Change, Child, ChildKind, Children, ClaimView, Cluster, ClusterError, Family, MetadataPatch,
@@ -78,6 +80,7 @@ struct Inner {
     caches: Caches,
     runtime_classes: Mutex<Option<Vec<RuntimeClassView>>>,
     changes: broadcast::Sender<Change>,
+    policy_changes: broadcast::Sender<PolicyChange>,
     writes: Arc<WriteCounts>,
 }
 
@@ -90,12 +93,14 @@ impl fmt::Debug for KubeCluster {
 impl KubeCluster {
     pub fn new(client: Client, config: Config) -> Self {
         let (changes, _) = broadcast::channel(config.changes_max);
+        let (policy_changes, _) = broadcast::channel(config.changes_max);
         Self(Arc::new(Inner {
             client,
             config,
             caches: Caches::default(),
             runtime_classes: Mutex::default(),
             changes,
+            policy_changes,
             writes: Arc::default(),
         }))
     }
@@ -107,6 +112,7 @@ impl KubeCluster {
         self.watch::<PersistentVolumeClaim, ClaimView>(tasks, "watch-claims", |inner| {
             &inner.caches.claims
         });
+        self.watch_policies(tasks);
         let cluster = self.clone();
         let stop = tasks.stopping().clone();
         tasks.spawn("watch-runtime-classes", OnExit::Shutdown, async move {

@@ -9,6 +9,7 @@ mod cache;
 pub mod counts;
 pub mod fake;
 pub mod kube;
+pub mod policies;
 pub mod streams;
 pub mod view;
 

@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::{Driver, StoreSandboxes};
-use crate::cluster::{WriteCounts, WriteVerb};
+use crate::cluster::WriteCounts;
 
 /// Reads the loop's counters at each scrape.
 #[derive(Debug)]
@@ -29,12 +29,11 @@ impl Collector for LoopMetrics {
             writes.metric_type(),
         )?;
         for (kind, verb, count) in self.cluster_writes.snapshot() {
-            let verb = match verb {
-                WriteVerb::Create => "create",
-                WriteVerb::Delete => "delete",
-                WriteVerb::Patch => "patch",
-            };
-            let labels = [("kind", kind.as_str()), ("verb", verb)];
+            let labels = [("kind", kind.as_str()), ("verb", verb.as_str())];
+            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+        }
+        for (verb, count) in self.cluster_writes.policies() {
+            let labels = [("kind", "NetworkPolicy"), ("verb", verb.as_str())];
             ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
         }
         let status = ConstCounter::new(self.sandboxes.status_writes());

@@ -167,18 +167,6 @@ impl Product {
 #[tokio::test]
 async fn a_claim_is_one_transaction_with_two_puts() {
     let (product, _claims) = Product::stocked(2).await;
-    // Nobody else writes: the pool is not to refill.
-    let key = ObjectKey::namespaced("ns", "p");
-    let change = |object: &mut Object| {
-        object.0["spec"]["replicas"] = json!(2);
-        Ok(())
-    };
-    let (options, warnings) = (WriteOptions::default(), Warnings::new());
-    product
-        .store("sandboxwarmpools")
-        .mutate(&product.permit, &key, Part::Main, &options, &warnings, change)
-        .await
-        .unwrap();
     let before = product.kv.counts();
     let answer = product.post(claim("c", of("p")), &[]).await.unwrap();
     let after = product.kv.counts();

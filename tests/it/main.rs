@@ -6,3 +6,4 @@ mod house;
 mod kinds;
 mod pools;
 mod product;
+mod templates;

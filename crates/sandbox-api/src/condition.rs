@@ -75,4 +75,8 @@ pub mod template {
     pub const ACCEPTED: &str = "Accepted";
     /// The NetworkPolicy could not be kept as asked.
     pub const NETWORK_POLICY_FAILED: &str = "NetworkPolicyFailed";
+    /// Its name is taken by a NetworkPolicy that is not the template's.
+    pub const NETWORK_POLICY_TAKEN: &str = "NetworkPolicyTaken";
+    /// Somebody else keeps changing it.
+    pub const NETWORK_POLICY_CONTESTED: &str = "NetworkPolicyContested";
 }

@@ -21,6 +21,8 @@ const (
 
 	// NameHashLabel is on every child, and selects the Pod of a Service.
 	NameHashLabel = Group + "/sandbox-name-hash"
+	// TemplateHashLabel is on every Pod of a template, and on the template's NetworkPolicy.
+	TemplateHashLabel = Group + "/sandbox-template-ref-hash"
 
 	// idle ends at once on SIGTERM: a suspend shall not wait for a grace period.
 	idle = "trap 'exit 0' TERM; while :; do sleep 1 & wait; done"
@@ -41,6 +43,8 @@ var (
 	Claims     = coreResource("persistentvolumeclaims")
 	ConfigMaps = coreResource("configmaps")
 	Namespaces = coreResource("namespaces")
+
+	NetworkPolicies = schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"}
 )
 
 // Environment is what `cargo xtask test cluster` and `cargo xtask bench` tell.
@@ -120,6 +124,16 @@ func Sandbox(namespace, name string, options ...func(spec map[string]any)) *unst
 		"kind":       "Sandbox",
 		"metadata":   map[string]any{"namespace": namespace, "name": name},
 		"spec":       spec,
+	}}
+}
+
+// Template in its shortest form, of the same Pod as Sandbox.
+func Template(namespace, name string) *unstructured.Unstructured {
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": GroupVersion,
+		"kind":       "SandboxTemplate",
+		"metadata":   map[string]any{"namespace": namespace, "name": name},
+		"spec":       map[string]any{"podTemplate": map[string]any{"spec": PodSpec()}},
 	}}
 }
 
