@@ -112,8 +112,8 @@ impl Client {
             }
             match self.random.random_range(0..1000) {
                 0..12 => self.scale(&server).await,
-                12..16 => self.renew_template(&server).await,
-                16..18 => self.renew_pool(&server).await,
+                12..24 => self.renew_template(&server).await,
+                24..27 => self.renew_pool(&server).await,
                 _ => {}
             }
         }
