@@ -200,7 +200,7 @@ impl Model {
                 self.violation(Check::Binding, text);
             }
         }
-        let told = self.told.entry(uid.clone()).or_insert_with(Told::default);
+        let told = self.told.entry(uid.clone()).or_default();
         told.replicas = new.replicas;
         if told.listed.is_empty() {
             told.listed.clone_from(&new.sandboxes);
@@ -238,7 +238,8 @@ impl Model {
                 }
             }
             "sandboxwarmpools" => {
-                if self.pools.remove(name).is_some_and(|pool| pool.strict) {
+                let strict = self.pools.remove(name).is_some_and(|pool| pool.strict);
+                if strict {
                     self.strict_ends.insert(name.to_owned());
                 }
             }
