@@ -13,7 +13,7 @@ use std::time::Duration;
 use apiserver::auth::Permit;
 use apiserver::clock::Clock;
 use apiserver::meta::{Object, ObjectKey, Scope};
-use apiserver::registry::{Commit, Item, Part, Store, Transaction};
+use apiserver::registry::{Commit, DeleteOutcome, Item, Part, Store, Transaction};
 use apiserver::request::{
     DeleteOptions, GetOptions, ListOptions, Preconditions, ResourceVersionMatch, WriteOptions,
 };
@@ -103,8 +103,13 @@ impl Reconcile for Keeper {
             failures,
         };
         let plan = plan(&observed, now, &self.policy);
+        let mut all_gone = true;
         for place in &plan.delete {
-            self.delete(&members[*place]).await?;
+            all_gone &= self.delete(&members[*place]).await?;
+        }
+        // The plan replaces what it deletes; what is still there takes up room.
+        if !all_gone && plan.create > 0 {
+            return Ok(Some(self.policy.pause));
         }
         match template {
             Some(template) if plan.create > 0 => {
@@ -163,8 +168,8 @@ impl Keeper {
         Ok(Member::read(item)?.map(Arc::new))
     }
 
-    /// A member as it was seen: one that was claimed since stays.
-    async fn delete(&self, member: &Member) -> Result<(), ApiError> {
+    /// A member as it was seen: one that was claimed since stays. Whether it is gone.
+    async fn delete(&self, member: &Member) -> Result<bool, ApiError> {
         let options = DeleteOptions {
             preconditions: Preconditions {
                 uid: Some(member.uid.clone()),
@@ -173,8 +178,12 @@ impl Keeper {
             ..DeleteOptions::default()
         };
         match self.sandboxes.delete(&self.permit, &member.key, &options).await {
-            Err(error) if !error.is_not_found() && !error.is_conflict() => Err(error),
-            _ => Ok(()),
+            // It waits for its finalizers.
+            Ok(DeleteOutcome::Pending(_)) => Ok(false),
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(true),
+            Err(error) if error.is_conflict() => Ok(false),
+            Err(error) => Err(error),
         }
     }
 

@@ -121,3 +121,42 @@ async fn a_rolling_update_replaces_the_stock_and_never_drops_below() {
     assert!(members(&product).await.iter().all(|it| !old.contains(&it.name().to_owned())));
     drop(claims);
 }
+
+#[tokio::test]
+async fn what_is_not_gone_yet_takes_up_room() {
+    let product = Product::new().await;
+    let _claims = product.supply();
+    product.create("sandboxtemplates", template("t")).await.unwrap();
+    let mut recreated = pool("p", "t", 3);
+    recreated["spec"]["updateStrategy"] = json!({"type": "Recreate"});
+    product.create("sandboxwarmpools", recreated).await.unwrap();
+    product.settled("p", 3).await;
+    let held = members(&product).await;
+    let hold = async |finalizers: &[&str]| {
+        for member in &held {
+            let change = |object: &mut Object| {
+                object.set_meta("finalizers", json!(finalizers));
+                Ok(())
+            };
+            let (options, warnings) = (WriteOptions::default(), Warnings::new());
+            let store = product.store("sandboxes");
+            let (key, part) = (member.key(), Part::Main);
+            store.mutate(&product.permit, &key, part, &options, &warnings, change).await.unwrap();
+        }
+    };
+    hold(&["example.com/held"]).await;
+    change(&product, "sandboxtemplates", "t", |spec| {
+        spec["podTemplate"]["spec"]["containers"][0]["image"] = json!("new");
+    })
+    .await;
+    let mut ending = 0;
+    for _ in 0..100 {
+        let now = members(&product).await;
+        assert_eq!(now.len(), 3, "one for one, and none is gone");
+        ending = now.iter().filter(|it| it.deletion_timestamp().is_some()).count();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(ending, 3);
+    hold(&[]).await;
+    product.settled("p", 3).await;
+}

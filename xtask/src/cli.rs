@@ -114,6 +114,8 @@ pub(crate) enum TestKind {
     It,
     /// several servers over one etcd while things are killed, and whether what clients saw fits
     History,
+    /// replicas of claims and pools over one store under faults, and whether promises were kept
+    Claims,
     /// the Go suite against the whole cluster
     Cluster,
 }

@@ -1,0 +1,9 @@
+//! The stores, the replicas, and what goes wrong.
+
+pub(crate) mod faulty;
+pub(crate) mod replica;
+pub(crate) mod store;
+
+/// Begins every key.
+pub(crate) const PREFIX: &str = "/registry";
+pub(crate) const NAMESPACE: &str = "ns";
