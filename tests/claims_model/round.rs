@@ -40,8 +40,8 @@ impl Round {
         let faults = Faults::new(self.planted);
         let place = |_| Place::new(store.address.clone(), faults.clone());
         let places: Vec<_> = (0..self.replicas).map(place).collect();
-        for place in &places {
-            place.start(self.seed).await?;
+        for (place, seed) in places.iter().zip(self.seed..) {
+            place.start(seed).await?;
         }
         let world = World::new(places, self.claims);
         let cluster = Cluster::new(store.address.connect().await?);

@@ -9,7 +9,7 @@ use apiserver::auth::Permit;
 use apiserver::clock::{Clock, SystemClock};
 use apiserver::registry::Store as Registry;
 use apiserver::resource::ResourceDef;
-use apiserver::storage::{CacheOptions, Cacher, Kv};
+use apiserver::storage::{CacheOptions, Cacher, GroupCommit, GroupOptions, Kv};
 use apiserver::tasks::Tasks;
 use sandbox_apiserver::claims::{self, Claims, Entrance};
 use sandbox_apiserver::pools;
@@ -39,7 +39,8 @@ pub(crate) fn defs(entrance: &Entrance) -> Vec<ResourceDef> {
 }
 
 impl Server {
-    async fn start(kv: Arc<dyn Kv>, handle: Handle) -> Result<Self> {
+    /// `grouped`: concurrent claims share transactions.
+    async fn start(kv: Arc<dyn Kv>, handle: Handle, grouped: bool) -> Result<Self> {
         let entrance = Entrance::default();
         let tasks = Tasks::new();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -56,19 +57,23 @@ impl Server {
         let permit = Permit::internal("claims");
         let server = Self { handle, stores, permit: permit.clone(), _tasks: tasks.clone() };
         let store = |plural: &str| server.store(plural).clone();
+        let mut of_claims = kv.clone();
+        if grouped {
+            of_claims = Arc::new(GroupCommit::start(kv.clone(), &GroupOptions::default(), &tasks));
+        }
         let parts = claims::Parts {
             claims: store("sandboxclaims"),
             sandboxes: store("sandboxes"),
             pools: store("sandboxwarmpools"),
             templates: store("sandboxtemplates"),
-            kv: kv.clone(),
+            kv: of_claims,
             store_prefix: PREFIX.into(),
             clock: clock.clone(),
             permit: permit.clone(),
         };
         let claims = Claims::new(parts, claims::Config::default());
-        let of_claims = (store("sandboxclaims"), store("sandboxes"));
-        claims::start(&claims, of_claims, &permit, clock.clone(), &tasks)?;
+        let stores = (store("sandboxclaims"), store("sandboxes"));
+        claims::start(&claims, stores, &permit, clock.clone(), &tasks)?;
         let parts = pools::Parts {
             pools: store("sandboxwarmpools"),
             sandboxes: store("sandboxes"),
@@ -110,13 +115,14 @@ impl Place {
         Self { address, faults, running: Mutex::default() }
     }
 
+    /// Every other seed makes a replica whose claims share transactions.
     pub(crate) async fn start(&self, seed: u64) -> Result<()> {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (handle, address, faults) =
             (runtime.handle().clone(), self.address.clone(), self.faults.clone());
         let started = runtime.spawn(async move {
             let kv = FaultyKv::new(address.connect().await?, faults, seed);
-            Server::start(Arc::new(kv), handle).await
+            Server::start(Arc::new(kv), handle, seed.is_multiple_of(2)).await
         });
         let server = match started.await.context("a replica panicked").flatten() {
             Ok(server) => Arc::new(server),
