@@ -30,7 +30,7 @@ pub(crate) struct Flags {
     #[arg(long)]
     seed: Option<u64>,
     /// Claims that are asked for in all, on all stores together
-    #[arg(long, default_value_t = 15_000)]
+    #[arg(long, default_value_t = 3_000)]
     claims: usize,
     #[arg(long, value_enum, default_value_t = Stores::Both)]
     store: Stores,
