@@ -374,7 +374,17 @@ impl Inner {
 
     /// Removes the record of a deleted claim's idempotency key.
     async fn forget_record(&self, key: &ObjectKey) -> Result<(), ApiError> {
-        let Some(claim) = self.ended().remove(key) else { return Ok(()) };
+        let Some(claim) = self.ended().get(key).cloned() else { return Ok(()) };
+        self.remove_record(key, &claim).await?;
+        // Only now: a failure is tried again.
+        let mut ended = self.ended();
+        if ended.get(key).is_some_and(|other| other.uid() == claim.uid()) {
+            ended.remove(key);
+        }
+        Ok(())
+    }
+
+    async fn remove_record(&self, key: &ObjectKey, claim: &Object) -> Result<(), ApiError> {
         let used = claim.at("spec.idempotencyKey").and_then(|key| key.as_str()).unwrap_or_default();
         let namespace = key.namespace.as_deref().unwrap_or_default();
         let Some(record) = self.records.find(namespace, used).await? else { return Ok(()) };
@@ -399,8 +409,10 @@ impl Reconcile for Releaser {
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Option<Duration>, ApiError> {
         let inner = &self.0.0;
-        let cached = GetOptions { resource_version: "0".into() };
-        let sandbox = match inner.sandboxes.get(&inner.permit, key, &cached).await {
+        // The store's own word: the claim's end may be known before its beginning has come to the
+        // cache, and nobody looks again.
+        let now = GetOptions::default();
+        let sandbox = match inner.sandboxes.get(&inner.permit, key, &now).await {
             Ok(sandbox) => sandbox,
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error),

@@ -124,7 +124,10 @@ fn crds_describe_the_kinds() {
         .iter()
         .map(|column| column["name"].as_str().unwrap())
         .collect();
-    assert_eq!(columns, ["Ready", "Desired", "Template", "Strategy", "Age"]);
+    assert_eq!(
+        columns,
+        ["Desired", "Ready", "Claimed/min", "Updated", "Template", "Strategy", "Age"]
+    );
     let replicas =
         &version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["replicas"];
     assert_eq!((&replicas["default"], &replicas["minimum"]), (&json!(1), &json!(0)));
