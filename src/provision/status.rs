@@ -97,9 +97,10 @@ impl Picture {
         }
     }
 
+    /// The Pod, if it ended by itself. One that is being deleted ends because of that.
     fn ended(&self) -> Option<&PodView> {
-        let ended = |pod: &&PodView| matches!(pod.phase, PodPhase::Succeeded | PodPhase::Failed);
-        self.shown().filter(ended)
+        let PodState::Owned(pod) = &self.pod else { return None };
+        matches!(pod.phase, PodPhase::Succeeded | PodPhase::Failed).then_some(&**pod)
     }
 }
 

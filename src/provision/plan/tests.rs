@@ -367,3 +367,15 @@ fn isolation_is_never_weaker_than_asked() {
         }
     }
 }
+
+#[test]
+fn a_pod_that_ends_because_it_is_deleted_has_not_finished() {
+    let sandbox = sandbox(&json!({ "spec": { "operatingMode": "Suspended" } }));
+    let mut pod = pod(&sandbox, "p1", &json!({ "phase": "Succeeded" }));
+    let by_itself = run(&sandbox, &observed(std::slice::from_ref(&pod)));
+    assert_eq!(verdict(&by_itself, "Finished"), "True/PodSucceeded");
+    pod.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:09Z")).ok();
+    let deleted = run(&sandbox, &observed(&[pod]));
+    assert_eq!(verdict(&deleted, "Finished"), "");
+    assert_eq!(verdict(&deleted, "Suspended"), "False/PodTerminating");
+}
