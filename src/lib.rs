@@ -15,3 +15,4 @@ pub mod resources;
 pub mod runner;
 pub mod telemetry;
 pub mod templates;
+pub mod wait;

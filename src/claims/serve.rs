@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use apiserver::auth::Permit;
 use apiserver::meta::{Object, ObjectKey};
-use apiserver::registry::{Commit, EventKind, Part, Transaction, WatchEvent};
-use apiserver::request::{DeleteOptions, GetOptions, Preconditions, WatchOptions};
-use apiserver::selector::FieldSelector;
+use apiserver::registry::{Commit, Part, Transaction};
+use apiserver::request::{DeleteOptions, GetOptions, Preconditions};
 use apiserver::status::ApiError;
 use apiserver::tasks::{CancellationToken, OnExit, Tasks};
-use futures::StreamExt as _;
 use sandbox_api::{SandboxClaim, condition};
 
 use super::bind;
@@ -18,6 +16,7 @@ use super::bound::sandboxes;
 use super::queue::Line;
 use super::service::{Claims, Inner, Share};
 use super::wait::{Until, Wait};
+use crate::wait::reached;
 
 /// Between two looks when nothing seems to have happened.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -194,7 +193,7 @@ impl Inner {
     ) -> Result<Object, ApiError> {
         let name = claim.name().to_owned();
         let deadline = started + wait.patience();
-        let reached = self.reached(permit, claim, wait.until);
+        let reached = reached(&self.claims, permit, claim, |it| is_reached(it, wait.until));
         match tokio::time::timeout_at(deadline, reached).await {
             Ok(result) => result,
             Err(_) => Err(ApiError::timeout(&format!(
@@ -202,48 +201,6 @@ impl Inner {
                 wait.until.as_str(),
                 wait.limit
             ))),
-        }
-    }
-
-    async fn reached(
-        &self,
-        permit: &Permit,
-        mut current: Object,
-        until: Until,
-    ) -> Result<Object, ApiError> {
-        let key = current.key();
-        let uid = current.uid().to_owned();
-        let resource = self.claims.def().group_resource();
-        let gone = || ApiError::not_found(&resource, &key.name);
-        loop {
-            if is_reached(&current, until) {
-                return Ok(current);
-            }
-            let options = WatchOptions {
-                field_selector: FieldSelector::parse(&format!("metadata.name={}", key.name))?,
-                resource_version: current.resource_version().unwrap_or_default().to_owned(),
-                ..WatchOptions::default()
-            };
-            let mut events = self.claims.watch(permit, &key.scope(), &options).await?;
-            while let Some(event) = events.next().await {
-                match event {
-                    WatchEvent::Change(EventKind::Deleted, _) => return Err(gone()),
-                    WatchEvent::Change(_, shared) => {
-                        let object = shared.item().object()?;
-                        if object.uid() != uid {
-                            return Err(gone());
-                        }
-                        if is_reached(&object, until) {
-                            return Ok(object);
-                        }
-                    }
-                    WatchEvent::Bookmark { .. } => {}
-                    WatchEvent::Error(_) => break,
-                }
-            }
-            // The watch ended: go on from what is there now.
-            let now = self.claims.get(permit, &key, &GetOptions::default()).await?;
-            current = Arc::unwrap_or_clone(now);
         }
     }
 }

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use apiserver::request::duration;
 use apiserver::status::ApiError;
 
-const DEFAULT: Duration = Duration::from_secs(30);
-/// kube-apiserver ends a proxied request after 60 s.
-const MAX: Duration = Duration::from_secs(55);
+use crate::wait::{last, timeout};
+
 /// Longest time that the answer is given before the deadline, which the front and our own chain
 /// take from the same parameter: the typed answer must come before theirs.
 const MARGIN: Duration = Duration::from_millis(500);
@@ -45,16 +43,8 @@ impl Wait {
     /// # Errors
     /// 400 for another value than `bound`, `ready` or `false`, and a duration over 55 s.
     pub fn parse(query: &[(String, String)]) -> Result<Option<Self>, ApiError> {
-        let last = |name: &str| query.iter().rev().find(|(key, _)| key == name).map(|(_, v)| v);
-        let limit = match last("timeout") {
-            None => DEFAULT,
-            Some(text) => duration::parse(text).filter(|limit| *limit <= MAX).ok_or_else(|| {
-                ApiError::bad_request(format!(
-                    "invalid timeout {text:?}: must be a duration of at most 55s, for example 30s"
-                ))
-            })?,
-        };
-        let until = match last("wait").map(String::as_str) {
+        let limit = timeout(query)?;
+        let until = match last(query, "wait") {
             None | Some("false" | "0") => return Ok(None),
             Some("bound") => Until::Bound,
             Some("ready" | "true" | "1" | "") => Until::Ready,

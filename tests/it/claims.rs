@@ -332,7 +332,7 @@ async fn a_gang_is_bound_as_one_or_not_at_all() {
         assert_eq!(sandbox.label("sandbox.x-k8s.io/claim-uid"), Some(got.uid()));
     }
     let cold = product.post(claim("cold", gang(3, "ColdStart")), &[]).await.unwrap().object;
-    let _ = cold.at("status.sandboxes").unwrap().as_array().unwrap();
+    assert_eq!(cold.at("status.sandboxes").unwrap().as_array().unwrap().len(), 3);
     let error = product.post(claim("much", gang(500, "Fail")), &[]).await.unwrap_err();
     assert_eq!(error.code(), 422, "{error}");
 }

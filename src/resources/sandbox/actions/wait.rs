@@ -4,16 +4,11 @@ use std::time::Duration;
 
 use apiserver::auth::Permit;
 use apiserver::meta::Object;
-use apiserver::registry::{EventKind, Store, WatchEvent};
-use apiserver::request::{GetOptions, WatchOptions, duration};
-use apiserver::selector::FieldSelector;
+use apiserver::registry::Store;
 use apiserver::status::ApiError;
-use futures::StreamExt as _;
 use sandbox_api::{OperatingMode, Sandbox, condition};
 
-const DEFAULT: Duration = Duration::from_secs(30);
-/// kube-apiserver ends a proxied request after 60 s.
-const MAX: Duration = Duration::from_secs(55);
+use crate::wait::{last, reached, timeout};
 
 /// Longest time an answer is given before the deadline.
 const MARGIN: Duration = Duration::from_millis(500);
@@ -23,16 +18,8 @@ pub(super) struct Wait;
 impl Wait {
     /// How long to wait; `None` = not at all.
     pub(super) fn parse(query: &[(String, String)]) -> Result<Option<Duration>, ApiError> {
-        let last = |name: &str| query.iter().rev().find(|(key, _)| key == name).map(|(_, v)| v);
-        let timeout = match last("timeout") {
-            None => DEFAULT,
-            Some(text) => duration::parse(text).filter(|limit| *limit <= MAX).ok_or_else(|| {
-                ApiError::bad_request(format!(
-                    "invalid timeout {text:?}: must be a duration of at most 55s, for example 30s"
-                ))
-            })?,
-        };
-        match last("wait").map(String::as_str) {
+        let timeout = timeout(query)?;
+        match last(query, "wait") {
             Some("true" | "1" | "") => Ok(Some(timeout)),
             None | Some("false" | "0") => Ok(None),
             Some(other) => {
@@ -60,57 +47,12 @@ pub(super) async fn wait_for(
     // The front and our own chain take the same parameter as the request's deadline; the typed
     // answer must come before theirs.
     let patience = limit - (limit / 10).min(MARGIN);
-    match tokio::time::timeout(patience, reached(store, permit, written, kind, generation)).await {
+    let done = reached(store, permit, written, |object| says(object, kind, generation));
+    match tokio::time::timeout(patience, done).await {
         Ok(result) => result,
         Err(_) => Err(ApiError::timeout(&format!(
             "Sandbox {name:?} did not become {text} within {limit:?}; the request was accepted and goes on"
         ))),
-    }
-}
-
-async fn reached(
-    store: &Store,
-    permit: &Permit,
-    mut current: Object,
-    kind: &str,
-    generation: i64,
-) -> Result<Object, ApiError> {
-    let key = current.key();
-    let uid = current.uid().to_owned();
-    let resource = store.def().group_resource();
-    let gone = || ApiError::not_found(&resource, &key.name);
-    loop {
-        if says(&current, kind, generation) {
-            return Ok(current);
-        }
-        let options = WatchOptions {
-            field_selector: FieldSelector::parse(&format!("metadata.name={}", key.name))?,
-            resource_version: current.resource_version().unwrap_or_default().to_owned(),
-            ..WatchOptions::default()
-        };
-        let mut events = store.watch(permit, &key.scope(), &options).await?;
-        while let Some(event) = events.next().await {
-            match event {
-                WatchEvent::Change(EventKind::Deleted, _) => return Err(gone()),
-                WatchEvent::Change(_, shared) => {
-                    let object = shared.item().object()?;
-                    if object.uid() != uid {
-                        return Err(gone());
-                    }
-                    if says(&object, kind, generation) {
-                        return Ok(object);
-                    }
-                }
-                WatchEvent::Bookmark { .. } => {}
-                WatchEvent::Error(_) => break,
-            }
-        }
-        // The watch ended: go on from what is there now.
-        let object = store.get(permit, &key, &GetOptions::default()).await?;
-        if object.uid() != uid {
-            return Err(gone());
-        }
-        current = (*object).clone();
     }
 }
 
@@ -126,9 +68,11 @@ fn says(object: &Object, kind: &str, generation: i64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use apiserver::request::duration;
     use serde_json::json;
 
     use super::*;
+    use crate::wait::DEFAULT;
 
     fn query(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
