@@ -4,6 +4,7 @@
 pub mod app;
 pub mod claims;
 pub mod cluster;
+pub mod conditions;
 pub mod config;
 pub mod connect;
 pub mod follow;

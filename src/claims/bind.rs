@@ -1,14 +1,15 @@
 //! What a bound claim and its Sandbox look like. Pure.
 
-use apiserver::clock::format_time;
 use apiserver::meta::Object;
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sandbox_api::{
     API_VERSION, BoundSandbox, LaunchType, PodMetadata, Sandbox, SandboxClaimStatus, condition,
     keys,
 };
 use serde_json::{Map, Value, json};
+
+use crate::conditions::{self, whole_seconds};
 
 /// The claim that a Sandbox is to belong to.
 #[derive(Debug, Clone)]
@@ -148,32 +149,15 @@ fn mirrored(
     last
 }
 
-/// Sets a condition (type, status, reason, message); its transition time moves only with its status.
+/// Sets a condition: type, status, reason, message.
 pub(super) fn set_condition(
     status: &mut SandboxClaimStatus,
     (kind, value, reason, message): (&str, &str, &str, &str),
     generation: i64,
     now: Timestamp,
 ) {
-    let old = status.conditions.iter().find(|condition| condition.type_ == kind);
-    let since = old.filter(|old| old.status == value).map(|old| old.last_transition_time.clone());
-    let condition = Condition {
-        type_: kind.into(),
-        status: value.into(),
-        reason: reason.into(),
-        message: message.into(),
-        observed_generation: Some(generation),
-        last_transition_time: since.unwrap_or_else(|| Time(whole_seconds(now))),
-    };
-    match status.conditions.iter_mut().find(|condition| condition.type_ == kind) {
-        Some(old) => *old = condition,
-        None => status.conditions.push(condition),
-    }
-}
-
-/// As it is on the wire.
-fn whole_seconds(now: Timestamp) -> Timestamp {
-    format_time(now).parse().unwrap_or(now)
+    let verdict = (value, reason, message);
+    conditions::set(&mut status.conditions, kind, verdict, Some(generation), now);
 }
 
 #[cfg(test)]

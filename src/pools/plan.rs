@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use apiserver::clock::format_time;
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use sandbox_api::{SandboxWarmPool, SandboxWarmPoolStatus, UpdateStrategyType, condition, keys};
 
 use crate::claims::stock::Member;
+use crate::conditions;
 use crate::hash::name_hash;
 use crate::resources::sandbox_warm_pool::pace::Pace;
 
@@ -237,20 +236,8 @@ fn status(
         observed_generation: generation,
         conditions: before.conditions,
     };
-    let kind = condition::READY;
-    let old = status.conditions.iter().find(|condition| condition.type_ == kind);
-    let since = old.filter(|old| old.status == value).map(|old| old.last_transition_time.clone());
-    let ready = Condition {
-        type_: kind.into(),
-        status: value.into(),
-        reason: reason.into(),
-        message,
-        observed_generation: generation,
-        last_transition_time: since
-            .unwrap_or_else(|| Time(format_time(now).parse().unwrap_or(now))),
-    };
-    status.conditions.retain(|condition| condition.type_ != kind);
-    status.conditions.push(ready);
+    let verdict = (value, reason, message.as_str());
+    conditions::set(&mut status.conditions, condition::READY, verdict, generation, now);
     status
 }
 

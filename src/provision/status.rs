@@ -9,6 +9,7 @@ use super::children::{name_of, selector_of, service};
 use super::observe::{Failure, PodState};
 use super::plan::Policy;
 use crate::cluster::{ChildKind, ChildMeta, PodPhase, PodView};
+use crate::conditions::whole_seconds;
 
 /// What the status is made from.
 #[derive(Debug, Clone)]
@@ -306,9 +307,4 @@ fn finished(pod: &PodView) -> Verdict {
         (condition::finished::POD_FAILED, "Pod has failed")
     };
     ("True", reason.into(), ended_text(pod, text))
-}
-
-/// As times go over the wire: what is written must equal what is read back.
-fn whole_seconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }

@@ -1,11 +1,10 @@
 //! From what is known of a template to its status. Pure.
 
-use apiserver::clock::format_time;
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use sandbox_api::condition::{self, READY};
 use sandbox_api::{SandboxTemplate, SandboxTemplateStatus, TemplateUsers};
 
+use crate::conditions;
 use crate::resources::sandbox_template::instance::revision;
 
 /// What the condition Ready says.
@@ -48,19 +47,8 @@ pub(super) fn status(
     let before = template.status.clone().unwrap_or_default();
     let value = if verdict.ready { "True" } else { "False" };
     let mut conditions = before.conditions;
-    let old = conditions.iter().find(|condition| condition.type_ == READY);
-    let since = old.filter(|old| old.status == value).map(|old| old.last_transition_time.clone());
-    let ready = Condition {
-        type_: READY.into(),
-        status: value.into(),
-        reason: verdict.reason.into(),
-        message: verdict.message.clone(),
-        observed_generation: template.metadata.generation,
-        last_transition_time: since
-            .unwrap_or_else(|| Time(format_time(now).parse().unwrap_or(now))),
-    };
-    conditions.retain(|condition| condition.type_ != READY);
-    conditions.push(ready);
+    let ready = (value, verdict.reason, verdict.message.as_str());
+    conditions::set(&mut conditions, READY, ready, template.metadata.generation, now);
     SandboxTemplateStatus {
         observed_generation: template.metadata.generation,
         revision: Some(revision(&template.spec)),
