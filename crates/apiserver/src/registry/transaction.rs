@@ -7,7 +7,7 @@
 use super::store::Store;
 use super::{NewObject, Part};
 use crate::auth::Permit;
-use crate::meta::{Object, ObjectKey};
+use crate::meta::Object;
 use crate::status::ApiError;
 use crate::storage::{Change, Commit, Kv, Prepared, Revision, commit};
 use crate::warnings::Warnings;
@@ -22,15 +22,6 @@ pub struct Transaction {
 impl Transaction {
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// How many parts there are; the next one has this place.
-    pub fn len(&self) -> usize {
-        self.parts.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.parts.is_empty()
     }
 
     /// Stores a new object where there is none.
@@ -67,21 +58,6 @@ impl Transaction {
             Change::Keep => objects.prepare_guard(&old.key(), revision)?,
         };
         self.parts.push(prepared);
-        Ok(())
-    }
-
-    /// Makes the rest depend on an object that is stored as it was at `revision`.
-    ///
-    /// # Errors
-    /// 400 when the key can't be a place in the store.
-    pub fn unchanged(
-        &mut self,
-        _permit: &Permit,
-        store: &Store,
-        key: &ObjectKey,
-        revision: Revision,
-    ) -> Result<(), ApiError> {
-        self.parts.push(store.inner.objects.store().prepare_guard(key, revision)?);
         Ok(())
     }
 
