@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+
+	"sandbox-apiserver.local/cluster/suite/internal/wire"
 )
 
 const (
@@ -40,9 +42,9 @@ func fanout(ctx context.Context, s *subject, config *rest.Config, namespace stri
 	var watching sync.WaitGroup
 	watched := make(chan error, 1)
 	watching.Go(func() {
-		watched <- together(ctx, config, watchers, func(ctx context.Context, c *client, i int) error {
+		watched <- wire.Together(ctx, config, watchers, func(ctx context.Context, c *wire.Client, i int) error {
 			path := s.collection(namespace) + "?watch=true&resourceVersion=" + revision
-			return c.ask(ctx, http.MethodGet, path, nil, nil, func(body io.Reader) (err error) {
+			return c.Ask(ctx, http.MethodGet, path, nil, nil, func(body io.Reader) (err error) {
 				if err := open.wait(ctx); err != nil {
 					return err
 				}
@@ -95,12 +97,12 @@ func firstOf(failed chan error, do func() error) error {
 
 // revision of the list that the watches go on from.
 func (s *subject) revision(ctx context.Context, namespace string) (string, error) {
-	c, err := newClient(s.direct)
+	c, err := wire.New(s.direct)
 	if err != nil {
 		return "", err
 	}
-	defer c.close()
-	text, err := c.get(ctx, s.collection(namespace)+"?limit=1")
+	defer c.Close()
+	text, err := c.Get(ctx, s.collection(namespace)+"?limit=1")
 	if err != nil {
 		return "", err
 	}
@@ -114,7 +116,7 @@ func (s *subject) revision(ctx context.Context, namespace string) (string, error
 // write at the rate, whatever the answers take; each write carries the moment of its send.
 func (s *subject) write(ctx context.Context, config *rest.Config, namespace string, writes int, epoch time.Time) error {
 	begun := time.Now()
-	return together(ctx, config, fanoutWriters, func(ctx context.Context, c *client, i int) error {
+	return wire.Together(ctx, config, fanoutWriters, func(ctx context.Context, c *wire.Client, i int) error {
 		for n := i; n < writes; n += fanoutWriters {
 			due := begun.Add(time.Duration(n) * time.Second / writesASecond)
 			select {
@@ -123,7 +125,7 @@ func (s *subject) write(ctx context.Context, config *rest.Config, namespace stri
 				return ctx.Err()
 			}
 			path := s.collection(namespace) + "/" + objectName(n%small)
-			if err := c.do(ctx, http.MethodPatch, path, patch(int64(time.Since(epoch))), mergePatch, discard); err != nil {
+			if err := c.Do(ctx, http.MethodPatch, path, patch(int64(time.Since(epoch))), mergePatch, wire.Discard); err != nil {
 				return err
 			}
 		}

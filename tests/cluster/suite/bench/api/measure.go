@@ -8,6 +8,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"sandbox-apiserver.local/cluster/suite/internal/figures"
+	"sandbox-apiserver.local/cluster/suite/internal/wire"
 )
 
 // sample of a cell: what its turns have shown of one subject.
@@ -38,7 +39,7 @@ func (op operation) turn(ctx context.Context, s *subject, config *rest.Config, c
 	var meter meter
 	// The first request of a connection pays for its handshakes; the last to be warm starts the clock.
 	warm := newBarrier(clients, func() error { return meter.begin(s) })
-	err := together(ctx, config, clients, func(ctx context.Context, c *client, i int) error {
+	err := wire.Together(ctx, config, clients, func(ctx context.Context, c *wire.Client, i int) error {
 		at := position{namespace: op.namespace, client: i, number: int64(round) * 1_000_000}
 		ask := func() error {
 			at.number++
@@ -81,21 +82,21 @@ type meter struct {
 }
 
 func (m *meter) begin(s *subject) (err error) {
-	if m.server, err = s.server.cpu(); err != nil {
+	if m.server, err = s.server.CPU(); err != nil {
 		return err
 	}
-	m.etcd, err = s.etcd.cpu()
+	m.etcd, err = s.etcd.CPU()
 	m.started = time.Now()
 	return err
 }
 
 func (m *meter) end(s *subject, into *sample) error {
 	into.took += time.Since(m.started)
-	server, err := s.server.cpu()
+	server, err := s.server.CPU()
 	if err != nil {
 		return err
 	}
-	etcd, err := s.etcd.cpu()
+	etcd, err := s.etcd.CPU()
 	if err != nil {
 		return err
 	}

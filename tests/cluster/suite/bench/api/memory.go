@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"sandbox-apiserver.local/cluster/suite/internal/wire"
 )
 
 // What a garbage collector may take to give memory back.
@@ -19,15 +21,15 @@ func hold(ctx context.Context, s *subject, namespace string, objects int) (footp
 	if err := s.fill(ctx, namespace, objects); err != nil {
 		return footprint{}, err
 	}
-	c, err := newClient(s.direct)
+	c, err := wire.New(s.direct)
 	if err != nil {
 		return footprint{}, err
 	}
-	defer c.close()
+	defer c.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	all := fmt.Sprintf("/apis/%s/%s/%s", s.group, s.version, s.plural)
-	if err := c.do(ctx, http.MethodGet, all+"?resourceVersion=0", nil, nil, discard); err != nil {
+	if err := c.Do(ctx, http.MethodGet, all+"?resourceVersion=0", nil, nil, wire.Discard); err != nil {
 		return footprint{}, err
 	}
 	revision, err := s.revision(ctx, namespace)
@@ -36,8 +38,8 @@ func hold(ctx context.Context, s *subject, namespace string, objects int) (footp
 	}
 	ended := make(chan error, 1)
 	go func() {
-		ended <- c.ask(ctx, http.MethodGet, all+"?watch=true&resourceVersion="+revision, nil, nil, func(body io.Reader) error {
-			return discard(body)
+		ended <- c.Ask(ctx, http.MethodGet, all+"?watch=true&resourceVersion="+revision, nil, nil, func(body io.Reader) error {
+			return wire.Discard(body)
 		})
 	}()
 	select {
@@ -45,6 +47,6 @@ func hold(ctx context.Context, s *subject, namespace string, objects int) (footp
 		return footprint{}, fmt.Errorf("the watch ended: %w", err)
 	case <-time.After(settling):
 	}
-	peak, resident, err := s.server.memory()
+	peak, resident, err := s.server.Memory()
 	return footprint{float64(peak) / 1024, float64(resident) / 1024}, err
 }

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"sandbox-apiserver.local/cluster/suite/internal/wire"
 )
 
 // operation of which a cell measures one after another, on each of some clients.
@@ -19,7 +21,7 @@ type operation struct {
 	objects   int
 	// Whether the objects that it leaves behind are in the way of the next turn.
 	makes bool
-	do    func(ctx context.Context, c *client, s *subject, at position) error
+	do    func(ctx context.Context, c *wire.Client, s *subject, at position) error
 }
 
 // position of one request: whose it is, and the how manieth.
@@ -39,19 +41,19 @@ func operations(run *run) []operation {
 	turn := run.turn
 	return []operation{
 		{name: "get", most: turn, count: 20_000, namespace: few, objects: small,
-			do: func(ctx context.Context, c *client, s *subject, at position) error {
+			do: func(ctx context.Context, c *wire.Client, s *subject, at position) error {
 				path := s.collection(at.namespace) + "/" + objectName(int(at.number)%small)
-				return c.do(ctx, http.MethodGet, path, nil, nil, discard)
+				return c.Do(ctx, http.MethodGet, path, nil, nil, wire.Discard)
 			}},
 		{name: "create", most: turn, count: 2_000, namespace: fresh, makes: true,
-			do: func(ctx context.Context, c *client, s *subject, at position) error {
-				return c.create(ctx, s, at.namespace, fmt.Sprintf("made-%02d-%06d", at.client, at.number))
+			do: func(ctx context.Context, c *wire.Client, s *subject, at position) error {
+				return create(ctx, c, s, at.namespace, fmt.Sprintf("made-%02d-%06d", at.client, at.number))
 			}},
 		{name: "patch", most: turn, count: 20_000, namespace: few, objects: small,
-			do: func(ctx context.Context, c *client, s *subject, at position) error {
+			do: func(ctx context.Context, c *wire.Client, s *subject, at position) error {
 				// An object of its own for each client: a lost race would measure the retry.
 				path := s.collection(at.namespace) + "/" + objectName(at.client)
-				return c.do(ctx, http.MethodPatch, path, patch(time.Now().UnixNano()), mergePatch, discard)
+				return c.Do(ctx, http.MethodPatch, path, patch(time.Now().UnixNano()), mergePatch, wire.Discard)
 			}},
 		{name: fmt.Sprintf("list %d", small), most: turn, count: 5_000, namespace: few, objects: small, do: list(nil)},
 		{name: fmt.Sprintf("list %d", large), most: 2 * turn, count: 1_000, namespace: many, objects: large, do: list(nil)},
@@ -64,9 +66,9 @@ var (
 	withGzip   = http.Header{"Accept-Encoding": {"gzip"}}
 )
 
-func list(header http.Header) func(context.Context, *client, *subject, position) error {
-	return func(ctx context.Context, c *client, s *subject, at position) error {
-		return c.do(ctx, http.MethodGet, s.collection(at.namespace), nil, header, func(body io.Reader) error {
+func list(header http.Header) func(context.Context, *wire.Client, *subject, position) error {
+	return func(ctx context.Context, c *wire.Client, s *subject, at position) error {
+		return c.Do(ctx, http.MethodGet, s.collection(at.namespace), nil, header, func(body io.Reader) error {
 			length, err := io.Copy(io.Discard, body)
 			if err != nil {
 				return err

@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"sandbox-apiserver.local/cluster/suite/internal/cluster"
+	"sandbox-apiserver.local/cluster/suite/internal/process"
 )
 
 // keypair of a server, in files.
@@ -122,7 +123,7 @@ func (r *run) register(ctx context.Context, p *pair) (func() error, error) {
 		}
 		return err
 	}
-	err = await(ctx, "available APIService "+full, time.Minute, func() error {
+	err = process.Await(ctx, "available APIService "+full, time.Minute, func() error {
 		found, err := registrations.Get(ctx, full, metav1.GetOptions{})
 		if err != nil {
 			return err

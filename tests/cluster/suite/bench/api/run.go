@@ -17,6 +17,8 @@ import (
 	"k8s.io/client-go/rest"
 
 	"sandbox-apiserver.local/cluster/suite/internal/cluster"
+	"sandbox-apiserver.local/cluster/suite/internal/process"
+	"sandbox-apiserver.local/cluster/suite/internal/wire"
 )
 
 // run of the benchmark.
@@ -130,14 +132,14 @@ func (r *run) startSubjects(ctx context.Context) error {
 func (r *run) awaitNamespaces(ctx context.Context) error {
 	newest := r.namespaces[len(r.namespaces)-1]
 	for _, s := range r.subjects {
-		c, err := newClient(s.direct)
+		c, err := wire.New(s.direct)
 		if err != nil {
 			return err
 		}
-		err = await(ctx, s.name+" that knows the namespaces", time.Minute, func() error {
-			return c.do(ctx, "POST", s.collection(newest)+"?dryRun=All", s.object(newest, "probe"), nil, discard)
+		err = process.Await(ctx, s.name+" that knows the namespaces", time.Minute, func() error {
+			return c.Do(ctx, "POST", s.collection(newest)+"?dryRun=All", s.object(newest, "probe"), nil, wire.Discard)
 		})
-		c.close()
+		c.Close()
 		if err != nil {
 			return err
 		}

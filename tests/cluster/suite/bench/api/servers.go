@@ -13,6 +13,8 @@ import (
 	"k8s.io/client-go/rest"
 
 	"sandbox-apiserver.local/cluster/suite/internal/cluster"
+	"sandbox-apiserver.local/cluster/suite/internal/process"
+	"sandbox-apiserver.local/cluster/suite/internal/wire"
 )
 
 // The node's address in the cluster's network namespace, where kube-apiserver reaches us.
@@ -67,23 +69,23 @@ func (r *run) startPair(ctx context.Context, name, kind string) (*pair, error) {
 	case ours:
 		s.group = "flunder.example.com"
 		s.spec = map[string]any{"flunderReference": "other", "referenceType": "Flunder"}
-		s.server, err = start(r.log(name), r.programs.flunder,
+		s.server, err = process.Start(r.log(name), r.programs.flunder,
 			"--listen", address, "--group", s.group, "--kubeconfig", r.env.Kubeconfig, "--etcd-servers", endpoint,
 			"--tls-cert-file", r.certificate.file, "--tls-private-key-file", r.certificate.key)
 	default:
 		s.group = "wardle.example.com"
 		s.spec = map[string]any{"reference": "other", "referenceType": "Flunder"}
-		s.server, err = start(r.log(name), r.programs.sampleApiserver,
+		s.server, err = process.Start(r.log(name), r.programs.sampleApiserver,
 			"--bind-address="+nodeAddress, "--secure-port="+strconv.Itoa(port), "--etcd-servers="+endpoint,
 			"--kubeconfig="+r.env.Kubeconfig, "--authentication-kubeconfig="+r.env.Kubeconfig, "--authorization-kubeconfig="+r.env.Kubeconfig,
 			"--tls-cert-file="+r.certificate.file, "--tls-private-key-file="+r.certificate.key)
 	}
 	if err != nil {
-		etcd.stop()
+		etcd.Stop()
 		return nil, err
 	}
 	started := &pair{s, port}
-	s.direct = r.directly("https://" + address)
+	s.direct = wire.Directly(r.env, "https://"+address)
 	s.proxied = r.admin
 	if err := awaitReady(ctx, s.direct); err != nil {
 		started.stop()
@@ -92,26 +94,26 @@ func (r *run) startPair(ctx context.Context, name, kind string) (*pair, error) {
 	return started, nil
 }
 
-func (r *run) startEtcd(ctx context.Context, name, directory string) (process, string, error) {
+func (r *run) startEtcd(ctx context.Context, name, directory string) (process.Process, string, error) {
 	client, err := freePort()
 	if err != nil {
-		return process{}, "", err
+		return process.Process{}, "", err
 	}
 	peers, err := freePort()
 	if err != nil {
-		return process{}, "", err
+		return process.Process{}, "", err
 	}
 	endpoint := fmt.Sprintf("http://127.0.0.1:%d", client)
 	peerURL := fmt.Sprintf("http://127.0.0.1:%d", peers)
 	// As xtask starts the cluster's.
-	etcd, err := start(r.log(name+"-etcd"), r.programs.etcd,
+	etcd, err := process.Start(r.log(name+"-etcd"), r.programs.etcd,
 		"--name="+name, "--data-dir="+directory, "--unsafe-no-fsync", "--log-level=warn", "--quota-backend-bytes=8589934592",
 		"--listen-client-urls="+endpoint, "--advertise-client-urls="+endpoint,
 		"--listen-peer-urls="+peerURL, "--initial-advertise-peer-urls="+peerURL, "--initial-cluster="+name+"="+peerURL)
 	if err != nil {
-		return process{}, "", err
+		return process.Process{}, "", err
 	}
-	err = await(ctx, "etcd", time.Minute, func() error {
+	err = process.Await(ctx, "etcd", time.Minute, func() error {
 		connection, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", client), time.Second)
 		if err != nil {
 			return err
@@ -119,14 +121,14 @@ func (r *run) startEtcd(ctx context.Context, name, directory string) (process, s
 		return connection.Close()
 	})
 	if err != nil {
-		etcd.stop()
+		etcd.Stop()
 	}
 	return etcd, endpoint, err
 }
 
 func (p *pair) stop() {
-	p.subject.server.stop()
-	p.subject.etcd.stop()
+	p.subject.server.Stop()
+	p.subject.etcd.Stop()
 }
 
 // running is the product, as the cluster has it.
@@ -134,32 +136,23 @@ func (r *run) running() *subject {
 	return &subject{
 		name: product, group: cluster.Group, version: cluster.Version, plural: "sandboxes", kind: "Sandbox",
 		spec: sandboxSpec(), settled: `"phase":"Suspended"`,
-		server: process{pid: r.programs.productPID}, etcd: process{pid: r.programs.productEtcdPID},
-		direct: r.directly(r.env.Server), proxied: r.admin,
+		server: process.Process{PID: r.programs.productPID}, etcd: process.Process{PID: r.programs.productEtcdPID},
+		direct: wire.Directly(r.env, r.env.Server), proxied: r.admin,
 	}
-}
-
-// directly as the administrator, by a certificate of the cluster's client CA: of system:masters, so that nobody asks
-// for a SubjectAccessReview.
-func (r *run) directly(host string) *rest.Config {
-	pki := func(file string) string { return filepath.Join(r.env.DevDir, "pki", file) }
-	return &rest.Config{Host: host, QPS: -1, TLSClientConfig: rest.TLSClientConfig{
-		CAFile: pki("serving-ca.crt"), CertFile: pki("admin.crt"), KeyFile: pki("admin.key"),
-	}}
 }
 
 func awaitReady(ctx context.Context, config *rest.Config) error {
-	c, err := newClient(config)
+	c, err := wire.New(config)
 	if err != nil {
 		return err
 	}
-	defer c.close()
-	return await(ctx, "ready server", time.Minute, func() error {
-		if _, err := c.get(ctx, "/readyz"); err != nil {
+	defer c.Close()
+	return process.Await(ctx, "ready server", time.Minute, func() error {
+		if _, err := c.Get(ctx, "/readyz"); err != nil {
 			return err
 		}
 		// Nobody is let in here whom the server does not know yet: Go's is ready before it has the client CA.
-		_, err := c.get(ctx, "/metrics")
+		_, err := c.Get(ctx, "/metrics")
 		return err
 	})
 }

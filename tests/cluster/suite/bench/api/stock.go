@@ -4,14 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 
-	"k8s.io/client-go/rest"
+	"sandbox-apiserver.local/cluster/suite/internal/process"
+	"sandbox-apiserver.local/cluster/suite/internal/wire"
 )
 
 // Objects are about 1 KiB as served: Go's server adds managedFields, a Sandbox has a status, and the rest is padding.
@@ -49,17 +48,17 @@ func equalise(ctx context.Context, subjects []*subject, namespace string) error 
 
 // served form of a new object, once the loop is through with it.
 func (s *subject) served(ctx context.Context, namespace, name string) ([]byte, error) {
-	c, err := newClient(s.direct)
+	c, err := wire.New(s.direct)
 	if err != nil {
 		return nil, err
 	}
-	defer c.close()
-	if err := c.create(ctx, s, namespace, name); err != nil {
+	defer c.Close()
+	if err := create(ctx, c, s, namespace, name); err != nil {
 		return nil, err
 	}
 	var text []byte
-	err = await(ctx, "settled "+name, time.Minute, func() (err error) {
-		if text, err = c.get(ctx, s.collection(namespace)+"/"+name); err != nil {
+	err = process.Await(ctx, "settled "+name, time.Minute, func() (err error) {
+		if text, err = c.Get(ctx, s.collection(namespace)+"/"+name); err != nil {
 			return err
 		}
 		if !bytes.Contains(text, []byte(s.settled)) {
@@ -79,13 +78,13 @@ func (s *subject) fill(ctx context.Context, namespace string, count int) error {
 	ctx, cancel := context.WithTimeout(ctx, fillLimit)
 	defer cancel()
 	var next atomic.Int64
-	err := together(ctx, s.direct, 32, func(ctx context.Context, c *client, _ int) error {
+	err := wire.Together(ctx, s.direct, 32, func(ctx context.Context, c *wire.Client, _ int) error {
 		for ctx.Err() == nil {
 			i := int(next.Add(1)) - 1
 			if i >= count {
 				return nil
 			}
-			if err := c.create(ctx, s, namespace, objectName(i)); err != nil {
+			if err := create(ctx, c, s, namespace, objectName(i)); err != nil {
 				return err
 			}
 		}
@@ -94,19 +93,19 @@ func (s *subject) fill(ctx context.Context, namespace string, count int) error {
 	if err != nil {
 		return fmt.Errorf("fill %s with %d objects: %w", s.name, count, err)
 	}
-	c, err := newClient(s.direct)
+	c, err := wire.New(s.direct)
 	if err != nil {
 		return err
 	}
-	defer c.close()
-	return await(ctx, "settled list", fillLimit, func() error { return s.check(ctx, c, namespace, count) })
+	defer c.Close()
+	return process.Await(ctx, "settled list", fillLimit, func() error { return s.check(ctx, c, namespace, count) })
 }
 
 func objectName(i int) string { return fmt.Sprintf("object-%06d", i) }
 
 // check decodes the list once.
-func (s *subject) check(ctx context.Context, c *client, namespace string, count int) error {
-	text, err := c.get(ctx, s.collection(namespace))
+func (s *subject) check(ctx context.Context, c *wire.Client, namespace string, count int) error {
+	text, err := c.Get(ctx, s.collection(namespace))
 	if err != nil {
 		return err
 	}
@@ -137,43 +136,13 @@ func (s *subject) check(ctx context.Context, c *client, namespace string, count 
 
 // empty the namespace again.
 func (s *subject) empty(ctx context.Context, namespace string) error {
-	c, err := newClient(s.direct)
+	c, err := wire.New(s.direct)
 	if err != nil {
 		return err
 	}
-	defer c.close()
-	if err := c.do(ctx, http.MethodDelete, s.collection(namespace), nil, nil, discard); err != nil {
+	defer c.Close()
+	if err := c.Do(ctx, http.MethodDelete, s.collection(namespace), nil, nil, wire.Discard); err != nil {
 		return err
 	}
-	return await(ctx, "empty namespace", time.Minute, func() error { return s.check(ctx, c, namespace, 0) })
-}
-
-// together runs one function per client, each on a connection of its own; the first failure ends all.
-func together(ctx context.Context, config *rest.Config, clients int, work func(ctx context.Context, c *client, i int) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var workers sync.WaitGroup
-	failures := make([]error, clients)
-	for i := range clients {
-		c, err := newClient(config)
-		if err != nil {
-			cancel()
-			workers.Wait()
-			return err
-		}
-		workers.Go(func() {
-			defer c.close()
-			if failures[i] = work(ctx, c, i); failures[i] != nil {
-				cancel()
-			}
-		})
-	}
-	workers.Wait()
-	for _, failure := range failures {
-		// That one is the cause of the others.
-		if failure != nil && !errors.Is(failure, context.Canceled) {
-			return failure
-		}
-	}
-	return errors.Join(failures...)
+	return process.Await(ctx, "empty namespace", time.Minute, func() error { return s.check(ctx, c, namespace, 0) })
 }

@@ -1,4 +1,4 @@
-package main
+package process
 
 import (
 	"os"
@@ -31,13 +31,13 @@ func TestMemoryIsParsed(t *testing.T) {
 }
 
 func TestThisProcessIsMeasured(t *testing.T) {
-	self := process{pid: os.Getpid()}
-	before, err := self.cpu()
+	self := Process{PID: os.Getpid()}
+	before, err := self.CPU()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for started := time.Now(); ; {
-		now, err := self.cpu()
+		now, err := self.CPU()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -48,7 +48,7 @@ func TestThisProcessIsMeasured(t *testing.T) {
 			t.Fatal("a busy minute cost no CPU")
 		}
 	}
-	peak, resident, err := self.memory()
+	peak, resident, err := self.Memory()
 	if err != nil || resident <= 0 || peak < resident {
 		t.Errorf("peak %d, resident %d, %v", peak, resident, err)
 	}

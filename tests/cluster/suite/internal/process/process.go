@@ -1,4 +1,5 @@
-package main
+// Package process starts and measures processes, and waits for what they bring about.
+package process
 
 import (
 	"context"
@@ -16,27 +17,28 @@ import (
 // A tick of /proc/PID/stat: USER_HZ is 100 wherever Go runs on Linux.
 const tick = 10 * time.Millisecond
 
-// process under measurement: one of ours, or one that was running already.
-type process struct {
-	pid  int
+// Process under measurement: one of ours, or one that was running already.
+type Process struct {
+	PID  int
 	ends func()
 }
 
-// start a program whose output goes to a file; it dies with this process, whatever happens.
-func start(log, program string, args ...string) (process, error) {
+// Start a program whose output goes to a file; it dies with this process, whatever happens.
+func Start(log, program string, args ...string) (Process, error) {
 	if err := os.MkdirAll(filepath.Dir(log), 0o755); err != nil {
-		return process{}, err
+		return Process{}, err
 	}
 	output, err := os.Create(log)
 	if err != nil {
-		return process{}, err
+		return Process{}, err
 	}
 	defer output.Close()
 	command := exec.Command(program, args...)
 	command.Stdout, command.Stderr = output, output
-	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	// In a group of its own: an interrupt of the terminal is for this process, which stops its own in order.
+	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if err := command.Start(); err != nil {
-		return process{}, fmt.Errorf("start %s: %w", program, err)
+		return Process{}, fmt.Errorf("start %s: %w", program, err)
 	}
 	ended := make(chan struct{})
 	go func() {
@@ -53,18 +55,18 @@ func start(log, program string, args ...string) (process, error) {
 			<-ended
 		}
 	}
-	return process{pid: command.Process.Pid, ends: ends}, nil
+	return Process{PID: command.Process.Pid, ends: ends}, nil
 }
 
-func (p process) stop() {
+func (p Process) Stop() {
 	if p.ends != nil {
 		p.ends()
 	}
 }
 
-// cpu that the process has used, in user and kernel.
-func (p process) cpu() (time.Duration, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.pid))
+// CPU that the process has used, in user and kernel.
+func (p Process) CPU() (time.Duration, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID))
 	if err != nil {
 		return 0, err
 	}
@@ -93,9 +95,9 @@ func parseCPU(stat string) (time.Duration, error) {
 	return time.Duration(ticks) * tick, nil
 }
 
-// memory in KiB: the peak of the process's life, and now.
-func (p process) memory() (peak, resident int64, err error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid))
+// Memory in KiB: the peak of the process's life, and now.
+func (p Process) Memory() (peak, resident int64, err error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID))
 	if err != nil {
 		return 0, 0, err
 	}
@@ -115,8 +117,8 @@ func parseKiB(status, name string) (int64, error) {
 	return 0, fmt.Errorf("no %s in status", name)
 }
 
-// await a condition that another process brings about.
-func await(ctx context.Context, what string, limit time.Duration, probe func() error) error {
+// Await a condition that another process brings about.
+func Await(ctx context.Context, what string, limit time.Duration, probe func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	ticker := time.NewTicker(100 * time.Millisecond)
