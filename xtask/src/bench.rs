@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 
 use crate::cli::UpArgs;
-use crate::gobuild::{ETCD, SAMPLE_APISERVER};
+use crate::gobuild::{ETCD, KWOK, SAMPLE_APISERVER};
 use crate::layout::{Layout, Lock, NETNS_PATH, SERVER};
 use crate::proc::Record;
 use crate::progress::Progress;
@@ -28,6 +28,12 @@ pub(crate) fn run(
         "api" => {
             up::run(layout, progress, UpArgs { no_fsync: true, ..release })?;
             beside_a_peer(layout, progress, &suite, &program)?
+        }
+        "claim" => {
+            // The program has the flag too: its goals are for stores that do not sync.
+            let no_fsync = !args.iter().any(|arg| arg.trim_start_matches('-') == "durable");
+            up::run(layout, progress, UpArgs { no_fsync, ..release })?;
+            with_fake_nodes(layout, progress, &suite, &program)?
         }
         _ => {
             up::run(layout, progress, release)?;
@@ -59,17 +65,43 @@ fn beside_a_peer(
         &["-p", "apiserver", "--example", "flunder", "--release"],
         "release/examples/flunder",
     )?;
-    let built = compile(layout, suite, program)?;
-    // It keeps the pid, so that an interrupt of the terminal reaches the program.
-    let mut command = Command::new("nsenter");
-    command.arg(format!("--net={NETNS_PATH}")).arg("--").arg(built);
-    test::inside_the_cluster(&mut command, layout)?;
+    let mut command = inside(layout, suite, program)?;
     command
         .env("BENCH_FLUNDER", ours)
         .env("BENCH_SAMPLE_APISERVER", peer.join("sample-apiserver"))
         .env("BENCH_ETCD", etcd.join("etcd"))
         .env("BENCH_SERVER_PID", pid(layout, SERVER)?)
         .env("BENCH_SERVER_ETCD_PID", pid(layout, components::SERVER_ETCD)?);
+    Ok(command)
+}
+
+/// A program that starts kwok, and looks at what every component uses.
+fn with_fake_nodes(
+    layout: &Layout,
+    progress: &Progress,
+    suite: &Path,
+    program: &str,
+) -> Result<Command> {
+    let kwok = {
+        let _lock = Lock::take()?;
+        KWOK.ensure(layout, progress)?
+    };
+    let mut pids = Vec::new();
+    for name in components::NAMES {
+        pids.push(format!("{name}={}", pid(layout, name)?));
+    }
+    let mut command = inside(layout, suite, program)?;
+    command.env("BENCH_KWOK", kwok.join("kwok")).env("BENCH_PIDS", pids.join(","));
+    Ok(command)
+}
+
+/// The program, compiled, in the cluster's network namespace.
+fn inside(layout: &Layout, suite: &Path, program: &str) -> Result<Command> {
+    let built = compile(layout, suite, program)?;
+    // It keeps the pid, so that an interrupt of the terminal reaches the program.
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net={NETNS_PATH}")).arg("--").arg(built);
+    test::inside_the_cluster(&mut command, layout)?;
     Ok(command)
 }
 

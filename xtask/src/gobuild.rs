@@ -86,7 +86,7 @@ pub(crate) const SAMPLE_APISERVER: Part = Part {
 };
 
 /// Built only when a test or a benchmark asks.
-const KWOK: Part = Part {
+pub(crate) const KWOK: Part = Part {
     name: "kwok",
     module: "sigs.k8s.io/kwok",
     programs: &[("sigs.k8s.io/kwok/cmd/kwok", "kwok")],
