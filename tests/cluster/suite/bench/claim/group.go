@@ -30,7 +30,7 @@ func (r *run) groupCommit(ctx context.Context) (err error) {
 	found := map[bool][]*sample{}
 	var loads []load
 	for _, l := range r.loads() {
-		if l.rate == 100 || l.name == "burst of 300" || l.clients == 64 {
+		if l.name == "burst of 300" || l.clients == 64 {
 			loads = append(loads, l)
 		}
 	}

@@ -65,6 +65,7 @@ func prepare(ctx context.Context, chosen flags) (*run, error) {
 	if r.processes, err = parsePIDs(os.Getenv("BENCH_PIDS")); err != nil {
 		return nil, err
 	}
+	r.processes["harness"] = process.Process{PID: os.Getpid()}
 	if r.admin, err = r.env.RestConfig(); err != nil {
 		return nil, err
 	}

@@ -40,9 +40,8 @@ type scale struct {
 	claims []scaleClaim
 	levels []scaleLevel
 	events []scaleEvent
-	failed map[string]int
-	// Claims whose deletion has failed for good.
-	unreleased int
+	// What has failed, claims and their deletions, by cause.
+	failed map[string]*failure
 }
 
 // scaleClaim and when it was due and answered, since the begin.
@@ -59,6 +58,24 @@ type scaleLevel struct {
 	cpu   usage
 }
 
+// failure of requests of one cause.
+type failure struct {
+	count       int
+	first, last time.Duration
+	example     error
+}
+
+// fail counts a failure; the caller holds the lock.
+func (s *scale) fail(what string, err error) {
+	at := time.Since(s.begun)
+	key := what + ": " + cause(err)
+	if s.failed[key] == nil {
+		s.failed[key] = &failure{first: at, example: err}
+	}
+	s.failed[key].count++
+	s.failed[key].last = at
+}
+
 // scaleEvent is something that was done to the server.
 type scaleEvent struct {
 	what     string
@@ -68,7 +85,7 @@ type scaleEvent struct {
 func scalePool(i int) string { return fmt.Sprintf("pool-%02d", i%scalePools) }
 
 func (r *run) scale(ctx context.Context) error {
-	s := &scale{r: r, failed: map[string]int{}}
+	s := &scale{r: r, failed: map[string]*failure{}}
 	members := r.scaled(scaleMembers)
 	var err error
 	if s.watch, err = watchMembers(ctx, r.stores.ours, r.namespace); err != nil {
@@ -180,7 +197,7 @@ func (s *scale) one(ctx context.Context, number int, due time.Duration) {
 	s.mutex.Lock()
 	s.claims = append(s.claims, claim)
 	if claim.err != nil {
-		s.failed[cause(claim.err)]++
+		s.fail("claim", claim.err)
 	}
 	s.mutex.Unlock()
 	if claim.err == nil && pause(ctx, scaleHold) == nil {
@@ -198,7 +215,7 @@ func (s *scale) releaseOne(ctx context.Context, c *wire.Client, name string) {
 		}
 		if !isAway(err) || pause(limited, scaleRetry) != nil {
 			s.mutex.Lock()
-			s.unreleased++
+			s.fail("release", err)
 			s.mutex.Unlock()
 			return
 		}

@@ -28,7 +28,8 @@ func (s *scale) report() {
 	// Errors of a terminal have nowhere to go.
 	_ = table.Flush()
 	for _, name := range slices.Sorted(maps.Keys(s.failed)) {
-		fmt.Printf("failed as %s: %d\n", name, s.failed[name])
+		f := s.failed[name]
+		fmt.Printf("failed as %s: %d, from second %.0f to %.0f; the first: %.300v\n", name, f.count, f.first.Seconds(), f.last.Seconds(), f.example)
 	}
 	var answers []time.Duration
 	for _, claim := range s.claims {
@@ -37,9 +38,9 @@ func (s *scale) report() {
 		}
 	}
 	slices.Sort(answers)
-	if len(answers) > 0 {
-		fmt.Printf("\nHeld: %.1f claims/s bound.\n", float64(len(answers))/answers[len(answers)-1].Seconds())
-	}
+	fmt.Printf("\nHeld: %.1f claims/s bound.\n", float64(len(answers))/long.Seconds())
+	// Should no answer come any more, the time until the end is a gap.
+	answers = append(answers, max(long, slices.Max(append(answers, 0))))
 	for _, event := range s.events {
 		gap := gapAround(answers, event.at)
 		verdict := "met"
@@ -50,7 +51,6 @@ func (s *scale) report() {
 			event.what, event.at.Seconds(), (event.back - event.at).Seconds(), gap.Seconds(), gapGoal, verdict)
 	}
 	fmt.Printf("Members of the fullest pool, at any revision: %d of %d.\n", s.watch.over(), s.r.scaled(scaleMembers))
-	fmt.Printf("Claims that could not be released: %d.\n", s.unreleased)
 	fmt.Printf("Stock every 10 s (-1: not known): ")
 	for _, level := range s.levels {
 		fmt.Printf("%d ", level.ready)
