@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use apiserver::meta::ObjectKey;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// The pauses after failures.
 #[derive(Debug, Clone, Copy)]
@@ -28,9 +28,14 @@ impl Backoff {
     }
 }
 
+/// A clock that goes back by less than this is only told in another order.
+const JITTER: SignedDuration = SignedDuration::from_secs(1);
+
 #[derive(Debug, Default)]
 pub struct Queue {
     backoff: Backoff,
+    /// The time that was told last.
+    seen: Timestamp,
     ready: VecDeque<ObjectKey>,
     later: BTreeSet<(Timestamp, ObjectKey)>,
     slots: HashMap<ObjectKey, Slot>,
@@ -86,6 +91,7 @@ impl Queue {
 
     /// The next key, for one worker until [`Self::done`] or [`Self::failed`].
     pub fn take(&mut self, now: Timestamp) -> Option<ObjectKey> {
+        self.follow(now);
         while self.later.first().is_some_and(|(at, _)| *at <= now) {
             let (_, key) = self.later.pop_first()?;
             self.slots.entry(key.clone()).or_default().due = None;
@@ -129,6 +135,24 @@ impl Queue {
 
     pub fn ready_len(&self) -> usize {
         self.ready.len()
+    }
+
+    /// If the clock was set back, so is what is due: nothing waits longer for it.
+    fn follow(&mut self, now: Timestamp) {
+        let back = self.seen.duration_since(now);
+        if back.is_positive() && back < JITTER {
+            return;
+        }
+        self.seen = now;
+        if back.is_positive() {
+            for (at, key) in std::mem::take(&mut self.later) {
+                let at = at.checked_sub(back).unwrap_or(now);
+                if let Some(slot) = self.slots.get_mut(&key) {
+                    slot.due = Some(at);
+                }
+                self.later.insert((at, key));
+            }
+        }
     }
 
     fn release(&mut self, key: &ObjectKey) {
@@ -180,6 +204,22 @@ mod tests {
         assert_eq!(queue.take(at(49)), None);
         assert_eq!(queue.take(at(50)), Some(key("a")));
         assert_eq!(queue.next_due(), None);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_delays_nothing() {
+        let mut queue = Queue::default();
+        queue.add_at(key("a"), at(10_050));
+        assert_eq!(queue.take(at(10_000)), None);
+        // Workers look at the clock in one order and take in another.
+        assert_eq!(queue.take(at(9_500)), None);
+        assert_eq!(queue.next_due(), Some(at(10_050)));
+        assert_eq!(queue.take(at(1_000)), None);
+        assert_eq!(queue.next_due(), Some(at(1_050)));
+        queue.add_at(key("a"), at(2_000));
+        assert_eq!(queue.take(at(1_050)), Some(key("a")));
+        queue.done(&key("a"), None);
+        assert_eq!(queue.take(at(100_000)), None);
     }
 
     #[test]
