@@ -4,8 +4,8 @@ use apiserver::meta::Object;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sandbox_api::{
-    API_VERSION, BoundSandbox, LaunchType, PodMetadata, Sandbox, SandboxClaimStatus, condition,
-    keys,
+    API_VERSION, BoundSandbox, LaunchType, PodMetadata, Sandbox, SandboxClaim, SandboxClaimStatus,
+    condition, keys,
 };
 use serde_json::{Map, Value, json};
 
@@ -108,6 +108,7 @@ pub(super) fn status(
         conditions: before.conditions.clone(),
         sandbox: all.first().cloned(),
         bound_time: before.bound_time.clone().or_else(|| Some(Time(whole_seconds(now)))),
+        waiting_since: None,
         queue_position: None,
         sandboxes: if all.len() > 1 { all } else { Vec::new() },
     };
@@ -120,6 +121,40 @@ pub(super) fn status(
         }
     }
     status
+}
+
+/// The status of a claim whose Sandboxes are being gathered from now on. Begun anew it differs, if
+/// only in the second.
+pub(super) fn binding(
+    before: &SandboxClaimStatus,
+    claim: &SandboxClaim,
+    now: Timestamp,
+) -> SandboxClaimStatus {
+    let generation = claim.metadata.generation.unwrap_or(1);
+    let mut status = before.clone();
+    status.observed_generation = Some(generation);
+    status.queue_position = None;
+    status.conditions.retain(|condition| condition.type_ != condition::READY);
+    let text = format!("{} Sandboxes are being bound", claim.spec.replicas());
+    let ready = (condition::READY, "False", condition::claim::BINDING, text.as_str());
+    set_condition(&mut status, ready, generation, now);
+    status
+}
+
+/// Since when a claim's Sandboxes are being gathered; `None` if they are not.
+pub(super) fn binding_since(status: &SandboxClaimStatus) -> Option<Timestamp> {
+    let mut ready = status.conditions.iter().filter(|it| it.type_ == condition::READY);
+    let binding = ready.find(|it| it.reason == condition::claim::BINDING)?;
+    status.sandbox.is_none().then_some(binding.last_transition_time.0)
+}
+
+/// Whether the claim is not to be served from a line: it has ended, or is being bound.
+pub(super) fn takes_nothing(status: &SandboxClaimStatus) -> bool {
+    use condition::claim::{BINDING, CLAIM_EXPIRED, CLAIM_TIMED_OUT};
+    status.conditions.iter().any(|condition| {
+        condition.type_ == condition::READY
+            && [BINDING, CLAIM_EXPIRED, CLAIM_TIMED_OUT].contains(&condition.reason.as_str())
+    })
 }
 
 /// What the Sandboxes have in common of a condition: the first of them that is not so far decides.
@@ -193,6 +228,19 @@ mod tests {
         };
         let got = claimed(&member(), &OWNER, Some(&metadata)).into_value();
         assert_eq!(got["spec"]["podTemplate"]["metadata"], json!({"labels": {"a": "b"}}));
+    }
+
+    #[test]
+    fn a_claim_that_is_begun_anew_differs() {
+        let claim = SandboxClaim::default();
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let none = SandboxClaimStatus::default();
+        let first = binding(&none, &claim, at("2026-01-01T00:00:00.7Z"));
+        let second = binding(&first, &claim, at("2026-01-01T00:00:09.5Z"));
+        assert_eq!(binding_since(&first), Some(at("2026-01-01T00:00:00Z")));
+        assert_eq!(binding_since(&second), Some(at("2026-01-01T00:00:09Z")));
+        assert_eq!(binding_since(&none), None);
+        assert_ne!(first, second);
     }
 
     #[test]

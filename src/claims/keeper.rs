@@ -1,12 +1,10 @@
 //! What happens to a claim after its answer: its status follows its Sandboxes, it ends in time, and
 //! what a claim leaves behind is removed.
 
-use std::collections::HashMap;
-use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use apiserver::meta::{Object, ObjectKey};
-use apiserver::registry::{Item, Part, Transaction};
+use apiserver::registry::Part;
 use apiserver::request::{
     DeleteOptions, GetOptions, Preconditions, Propagation, WriteOptions, duration,
 };
@@ -21,9 +19,10 @@ use sandbox_api::{
 
 use super::bind;
 use super::queue::Line;
+use super::release::claim_of;
 use super::service::{Claims, Inner};
-use crate::follow::Follower;
-use crate::runner::{Reconcile, Runner};
+use super::steps::wanted;
+use crate::runner::Reconcile;
 
 /// Between two looks at the place of a claim that waits.
 const POSITION_PERIOD: Duration = Duration::from_secs(10);
@@ -51,7 +50,7 @@ impl Reconcile for Keeper {
             Ok(object) => object,
             Err(error) if error.is_not_found() => {
                 inner.waiting.leave(key);
-                return inner.forget_record(key).await.map(|()| None);
+                return inner.clean_up(key).await.map(|()| None);
             }
             Err(error) => return Err(error),
         };
@@ -82,6 +81,14 @@ impl Inner {
         if left(expiry(claim, &status), now).is_some_and(|left| left.is_zero()) {
             return self.expire(key, claim, status, now).await;
         }
+        if let Some(since) = bind::binding_since(&status) {
+            self.waiting.leave(key);
+            let takeover = since.checked_add(self.config.takeover).ok();
+            return match left(takeover, now) {
+                Some(left) if !left.is_zero() => Ok(Some(left)),
+                _ => self.take_over(key).await.map(|()| Some(self.config.takeover)),
+            };
+        }
         let deadline = claim.spec.timeout.as_deref().and_then(duration::parse).and_then(|limit| {
             claim.metadata.creation_timestamp.as_ref()?.0.checked_add(limit).ok()
         });
@@ -92,11 +99,16 @@ impl Inner {
             let ready = (condition::READY, "False", condition::claim::CLAIM_TIMED_OUT, text);
             bind::set_condition(&mut status, ready, generation, now);
             status.queue_position = None;
-            self.write_status(key, claim, &status).await?;
-            return Ok(None);
+            if claim.status.as_ref() != Some(&status) {
+                self.write_status(key, claim, &status).await?;
+            }
+            return self.release_rest(key, claim).await.map(|()| None);
         }
         if let Some(line) = line_of(claim) {
-            self.waiting.join(&line, key.clone());
+            let since = status.waiting_since.as_ref().map(|time| time.0);
+            let created = claim.metadata.creation_timestamp.as_ref().map(|time| time.0);
+            let since = since.or(created).unwrap_or(now);
+            self.waiting.join(&line, key.clone(), since, wanted(claim));
         }
         let place = self.waiting.position(key).and_then(|place| i64::try_from(place).ok());
         if status.queue_position != place {
@@ -192,7 +204,7 @@ impl Inner {
                 if status != before {
                     self.write_status(key, claim, &status).await?;
                 }
-                return Ok(None);
+                return self.release_rest(key, claim).await.map(|()| None);
             }
             ClaimShutdownPolicy::Delete => Propagation::Background,
             ClaimShutdownPolicy::DeleteForeground => Propagation::Foreground,
@@ -211,22 +223,6 @@ impl Inner {
         }
     }
 
-    async fn delete_sandbox(
-        &self,
-        claim: &ObjectKey,
-        bound: &BoundSandbox,
-    ) -> Result<(), ApiError> {
-        let key = ObjectKey { namespace: claim.namespace.clone(), name: bound.name.clone() };
-        let options = DeleteOptions {
-            preconditions: Preconditions { uid: bound.uid.clone(), resource_version: None },
-            ..DeleteOptions::default()
-        };
-        match self.sandboxes.delete(&self.permit, &key, &options).await {
-            Err(error) if !error.is_not_found() && !error.is_conflict() => Err(error),
-            _ => Ok(()),
-        }
-    }
-
     pub(super) async fn write_status(
         &self,
         key: &ObjectKey,
@@ -236,11 +232,14 @@ impl Inner {
         let value = serde_json::to_value(status).map_err(ApiError::internal)?;
         let resource = self.claims.def().group_resource();
         let (uid, generation) = (claim.metadata.uid.as_deref(), claim.metadata.generation);
-        let was = claim.status.as_ref().is_some_and(|status| status.sandbox.is_some());
+        let seen = claim.status.as_ref();
+        let seen = seen.map(|it| (it.sandbox.is_some(), bind::binding_since(it)));
         let change = |object: &mut Object| {
-            let bound = object.at("status.sandbox").is_some();
-            // What was bound meanwhile must not be unbound by a look at what was before.
-            if Some(object.uid()) != uid || Some(object.generation()) != generation || bound != was
+            let now: SandboxClaim = object.to_typed().map_err(ApiError::internal)?;
+            let found = now.status.map(|it| (it.sandbox.is_some(), bind::binding_since(&it)));
+            // What was bound meanwhile must not be unbound by a look at what was before, nor taken
+            // from whoever is binding it.
+            if Some(object.uid()) != uid || Some(object.generation()) != generation || found != seen
             {
                 return Err(ApiError::modified(&resource, &key.name));
             }
@@ -258,7 +257,7 @@ impl Inner {
 }
 
 /// All Sandboxes of a claim.
-fn all_bound(status: &SandboxClaimStatus) -> Vec<&BoundSandbox> {
+pub(super) fn all_bound(status: &SandboxClaimStatus) -> Vec<&BoundSandbox> {
     if status.sandboxes.is_empty() {
         status.sandbox.iter().collect()
     } else {
@@ -268,16 +267,6 @@ fn all_bound(status: &SandboxClaimStatus) -> Vec<&BoundSandbox> {
 
 fn is_owned(object: &Object, claim: &SandboxClaim) -> bool {
     claim_of(object).is_some_and(|(_, uid)| Some(uid) == claim.metadata.uid.as_deref())
-}
-
-/// Name and uid of the claim that controls an object.
-pub(super) fn claim_of(object: &Object) -> Option<(&str, &str)> {
-    let owners = object.metadata()?.get("ownerReferences")?.as_array()?;
-    let owner = owners.iter().find(|owner| owner["controller"] == true)?;
-    if owner["kind"] != "SandboxClaim" {
-        return None;
-    }
-    Some((owner.get("name")?.as_str()?, owner.get("uid")?.as_str()?))
 }
 
 pub(super) fn line_of(claim: &SandboxClaim) -> Option<Line> {
@@ -308,169 +297,4 @@ pub(super) fn expiry(claim: &SandboxClaim, status: &SandboxClaimStatus) -> Optio
 /// Zero if the moment has come.
 fn left(moment: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
     moment.map(|moment| moment.duration_since(now).try_into().unwrap_or_default())
-}
-
-/// Tells the keeper of changed claims.
-#[derive(Debug)]
-pub(super) struct ClaimChanges {
-    pub runner: Runner,
-    pub released: Runner,
-    pub claims: Claims,
-}
-
-impl Follower for ClaimChanges {
-    fn all(&self, items: &[Arc<Item>]) {
-        // Who waits came in this order, as far as it is still known.
-        let mut waiting: Vec<(String, i64, ObjectKey)> = Vec::new();
-        for item in items {
-            self.runner.add(item.key());
-            let Ok(object) = item.object() else { continue };
-            if object.at("status.sandbox").is_none() {
-                let created = object.meta_str("creationTimestamp").unwrap_or_default().to_owned();
-                let place = object.at("status.queuePosition").and_then(serde_json::Value::as_i64);
-                waiting.push((created, place.unwrap_or(i64::MAX), item.key()));
-            }
-        }
-        waiting.sort();
-        for (_, _, key) in waiting {
-            self.runner.add(key);
-        }
-    }
-
-    fn changed(&self, item: &Arc<Item>) {
-        self.runner.add(item.key());
-    }
-
-    fn gone(&self, item: &Arc<Item>, key: &ObjectKey) {
-        self.runner.add(key.clone());
-        let inner = &self.claims.0;
-        if let Ok(object) = item.object() {
-            for name in sandbox_names(&object) {
-                self.released.add(ObjectKey { namespace: key.namespace.clone(), name });
-            }
-            if object.at("spec.idempotencyKey").is_some() {
-                inner.ended().insert(key.clone(), object);
-            }
-        }
-        self.runner.add(key.clone());
-    }
-}
-
-/// Names of the Sandboxes in a claim's status.
-fn sandbox_names(claim: &Object) -> Vec<String> {
-    let status: SandboxClaimStatus = claim
-        .0
-        .get("status")
-        .and_then(|status| serde_json::from_value(status.clone()).ok())
-        .unwrap_or_default();
-    all_bound(&status).into_iter().map(|bound| bound.name.clone()).collect()
-}
-
-impl Inner {
-    /// Deleted claims whose idempotency records are still to be removed.
-    fn ended(&self) -> MutexGuard<'_, HashMap<ObjectKey, Object>> {
-        self.ended.lock().expect("no holder of this lock panics")
-    }
-
-    /// Removes the record of a deleted claim's idempotency key.
-    async fn forget_record(&self, key: &ObjectKey) -> Result<(), ApiError> {
-        let Some(claim) = self.ended().get(key).cloned() else { return Ok(()) };
-        self.remove_record(key, &claim).await?;
-        // Only now: a failure is tried again.
-        let mut ended = self.ended();
-        if ended.get(key).is_some_and(|other| other.uid() == claim.uid()) {
-            ended.remove(key);
-        }
-        Ok(())
-    }
-
-    async fn remove_record(&self, key: &ObjectKey, claim: &Object) -> Result<(), ApiError> {
-        let used = claim.at("spec.idempotencyKey").and_then(|key| key.as_str()).unwrap_or_default();
-        let namespace = key.namespace.as_deref().unwrap_or_default();
-        let Some(record) = self.records.find(namespace, used).await? else { return Ok(()) };
-        if record.uid != claim.uid() {
-            return Ok(());
-        }
-        let mut transaction = Transaction::new();
-        transaction.push(&self.permit, self.records.forget(namespace, used, &record)?);
-        transaction.commit(&*self.kv).await.map(drop)
-    }
-}
-
-/// Deletes Sandboxes whose claim is gone: sooner than the cluster's garbage collector would.
-#[derive(Debug)]
-pub struct Releaser(pub Claims);
-
-#[async_trait]
-impl Reconcile for Releaser {
-    fn kind(&self) -> &'static str {
-        "released-sandboxes"
-    }
-
-    async fn reconcile(&self, key: &ObjectKey) -> Result<Option<Duration>, ApiError> {
-        let inner = &self.0.0;
-        // The store's own word: the claim's end may be known before its beginning has come to the
-        // cache, and nobody looks again.
-        let now = GetOptions::default();
-        let sandbox = match inner.sandboxes.get(&inner.permit, key, &now).await {
-            Ok(sandbox) => sandbox,
-            Err(error) if error.is_not_found() => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let Some((name, uid)) = claim_of(&sandbox) else { return Ok(None) };
-        if sandbox.deletion_timestamp().is_some() {
-            return Ok(None);
-        }
-        let claim = ObjectKey { namespace: key.namespace.clone(), name: name.to_owned() };
-        // Of an absence only the store itself may tell.
-        let found = inner.claims.get(&inner.permit, &claim, &GetOptions::default()).await;
-        let gone = match found {
-            Ok(claim) => claim.uid() != uid,
-            Err(error) if error.is_not_found() => true,
-            Err(error) => return Err(error),
-        };
-        if gone {
-            let bound = BoundSandbox {
-                name: key.name.clone(),
-                uid: Some(sandbox.uid().to_owned()),
-                ..BoundSandbox::default()
-            };
-            inner.delete_sandbox(key, &bound).await?;
-        }
-        Ok(None)
-    }
-}
-
-/// Tells the keeper of changed Sandboxes of claims, and the releaser of all of them.
-#[derive(Debug)]
-pub(super) struct SandboxChanges {
-    pub claims: Runner,
-    pub released: Runner,
-}
-
-impl SandboxChanges {
-    fn tell(&self, item: &Item) {
-        let Ok(object) = item.object() else { return };
-        if let Some((name, _)) = claim_of(&object) {
-            let namespace = item.key().namespace;
-            self.claims.add(ObjectKey { namespace, name: name.to_owned() });
-        }
-    }
-}
-
-impl Follower for SandboxChanges {
-    fn all(&self, items: &[Arc<Item>]) {
-        for item in items {
-            self.tell(item);
-            self.released.add(item.key());
-        }
-    }
-
-    fn changed(&self, item: &Arc<Item>) {
-        self.tell(item);
-    }
-
-    fn gone(&self, item: &Arc<Item>, _key: &ObjectKey) {
-        self.tell(item);
-    }
 }

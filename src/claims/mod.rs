@@ -4,9 +4,10 @@
 //! POST sandboxclaims ─┐
 //! POST …/claim ───────┴─ handler ─ service ── policy (the template's)
 //!                                     │   └── stock  (in memory, fed by a watch)
-//!                                     └────── bound: claim + Sandboxes + idempotency record
+//!                                     ├────── bound: claim + Sandboxes + idempotency record
+//!                                     └────── steps: the same for more than one transaction takes
 //! queue ─ serve: who waits for stock, first come first served
-//! keeper: status, expiry and release after the answer
+//! keeper: status and expiry after the answer; release: what it leaves behind
 //! ```
 //!
 //! Invariants:
@@ -26,8 +27,11 @@ mod lookup;
 mod metrics;
 mod policy;
 mod queue;
+mod release;
 mod serve;
 mod service;
+mod source;
+mod steps;
 pub mod stock;
 mod wait;
 
@@ -43,10 +47,11 @@ use apiserver::tasks::Tasks;
 use sandbox_api::keys;
 
 pub use self::handler::Entrance;
-pub use self::keeper::Releaser;
-use self::keeper::{ClaimChanges, Keeper, SandboxChanges};
+use self::keeper::Keeper;
 pub use self::lookup::Lookup;
 pub use self::metrics::ClaimMetrics;
+pub use self::release::Releaser;
+use self::release::{ClaimChanges, SandboxChanges};
 pub use self::service::{Answer, Claims, Config, Parts, Request};
 use self::stock::Stock;
 use crate::follow::{Follower, Source, follow};

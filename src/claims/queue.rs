@@ -1,11 +1,12 @@
-//! Claims that wait for stock, first come first served, by what they wait for. In memory: it is
-//! made anew from the stored claims when the server starts.
+//! Claims that wait for stock, first come first served, by what they wait for. In memory, and the
+//! same in every replica: the order is that of the moments that are stored with the claims.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use apiserver::meta::ObjectKey;
+use jiff::{Timestamp, Unit};
 use tokio::sync::watch;
 
 /// What a claim waits for: the stock of one pool, or of all pools of a template.
@@ -48,9 +49,20 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Lines {
-    next: u64,
-    lines: BTreeMap<Line, BTreeSet<(u64, ObjectKey)>>,
-    places: HashMap<ObjectKey, (Line, u64)>,
+    /// The latest moment that was given or seen.
+    latest: Timestamp,
+    lines: BTreeMap<Line, BTreeSet<(Timestamp, ObjectKey)>>,
+    /// Who is about to join.
+    seats: HashMap<Line, usize>,
+    places: HashMap<ObjectKey, Place>,
+}
+
+#[derive(Debug)]
+struct Place {
+    line: Line,
+    since: Timestamp,
+    /// Sandboxes that it waits for.
+    count: usize,
 }
 
 impl Default for Waiting {
@@ -60,26 +72,68 @@ impl Default for Waiting {
     }
 }
 
+/// A place in a line that is kept for a claim until it has joined or was given up.
+#[derive(Debug)]
+pub(super) struct Seat {
+    waiting: Waiting,
+    line: Line,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut lines = self.waiting.lock();
+        if let Some(seats) = lines.seats.get_mut(&self.line) {
+            *seats -= 1;
+            if *seats == 0 {
+                lines.seats.remove(&self.line);
+            }
+        }
+    }
+}
+
 impl Waiting {
-    /// Puts a claim at the end of a line, unless it is in one.
-    pub(super) fn join(&self, line: &Line, claim: ObjectKey) {
+    /// A place for one more, if there are fewer than `max`.
+    pub(super) fn seat(&self, line: &Line, max: usize) -> Option<Seat> {
+        let mut lines = self.lock();
+        let coming = lines.seats.get(line).copied().unwrap_or_default();
+        let waiting = lines.lines.get(line).map_or(0, BTreeSet::len);
+        if waiting + coming >= max {
+            return None;
+        }
+        lines.seats.insert(line.clone(), coming + 1);
+        drop(lines);
+        Some(Seat { waiting: self.clone(), line: line.clone() })
+    }
+
+    /// A moment for whoever comes next, in whole microseconds: after all that are known, even if
+    /// the clock was set back.
+    pub(super) fn moment(&self, now: Timestamp) -> Timestamp {
+        let now = now.round(Unit::Microsecond).unwrap_or(now);
+        let mut lines = self.lock();
+        let after = Timestamp::from_microsecond(lines.latest.as_microsecond() + 1);
+        lines.latest = after.map_or(now, |after| after.max(now));
+        lines.latest
+    }
+
+    /// Lets a claim wait for `count` Sandboxes since a moment, unless it is in a line.
+    pub(super) fn join(&self, line: &Line, claim: ObjectKey, since: Timestamp, count: usize) {
         let mut lines = self.lock();
         if lines.places.contains_key(&claim) {
             return;
         }
-        let number = lines.next;
-        lines.next += 1;
-        lines.places.insert(claim.clone(), (line.clone(), number));
-        lines.lines.entry(line.clone()).or_default().insert((number, claim));
+        lines.latest = lines.latest.max(since);
+        let place = Place { line: line.clone(), since, count };
+        lines.places.insert(claim.clone(), place);
+        lines.lines.entry(line.clone()).or_default().insert((since, claim));
         drop(lines);
         self.0.joined.send_modify(|count| *count += 1);
     }
 
     pub(super) fn leave(&self, claim: &ObjectKey) {
         let mut lines = self.lock();
-        let Some((line, number)) = lines.places.remove(claim) else { return };
+        let Some(Place { line, since, .. }) = lines.places.remove(claim) else { return };
         if let Some(members) = lines.lines.get_mut(&line) {
-            members.remove(&(number, claim.clone()));
+            members.remove(&(since, claim.clone()));
             if members.is_empty() {
                 lines.lines.remove(&line);
             }
@@ -90,12 +144,19 @@ impl Waiting {
         self.lock().lines.get(line).map_or(0, BTreeSet::len)
     }
 
+    /// Sandboxes that those in a line wait for.
+    pub(super) fn promised(&self, line: &Line) -> usize {
+        let lines = self.lock();
+        let waiting = lines.lines.get(line).into_iter().flatten();
+        waiting.filter_map(|(_, claim)| lines.places.get(claim)).map(|place| place.count).sum()
+    }
+
     /// How many are before a claim in its line.
     pub(super) fn position(&self, claim: &ObjectKey) -> Option<usize> {
         let lines = self.lock();
-        let (line, number) = lines.places.get(claim)?;
+        let Place { line, since, .. } = lines.places.get(claim)?;
         let line = lines.lines.get(line)?;
-        Some(line.range(..(*number, claim.clone())).count())
+        Some(line.range(..(*since, claim.clone())).count())
     }
 
     /// The lines in which somebody waits, each with its first.
@@ -138,17 +199,23 @@ impl Waiting {
 mod tests {
     use super::*;
 
+    fn at(microsecond: i64) -> Timestamp {
+        Timestamp::from_microsecond(microsecond).unwrap()
+    }
+
     #[test]
     fn first_come_first_served() {
         let waiting = Waiting::default();
         let claim = |name: &str| ObjectKey::namespaced("ns", name);
         let (one, other) = (Line::pool("ns", "p"), Line::template("ns", "p"));
-        for name in ["z", "b", "a"] {
-            waiting.join(&one, claim(name));
+        // In whatever order it hears of them.
+        for (name, since) in [("a", 3), ("z", 1), ("b", 2)] {
+            waiting.join(&one, claim(name), at(since), 2);
         }
-        waiting.join(&one, claim("z"));
-        waiting.join(&other, claim("x"));
+        waiting.join(&one, claim("z"), at(9), 5);
+        waiting.join(&other, claim("x"), at(5), 1);
         assert_eq!((waiting.len(&one), waiting.len(&other), waiting.total()), (3, 1, 4));
+        assert_eq!((waiting.promised(&one), waiting.promised(&other)), (6, 1));
         let positions = ["z", "b", "a", "none"].map(|name| waiting.position(&claim(name)));
         assert_eq!(positions, [Some(0), Some(1), Some(2), None]);
         assert_eq!(waiting.of_pool(&claim("p")), ["z", "b", "a"].map(claim));
@@ -157,7 +224,37 @@ mod tests {
         let mut heads: Vec<_> = waiting.heads().into_iter().map(|(_, claim)| claim.name).collect();
         heads.sort();
         assert_eq!(heads, ["b", "x"]);
-        assert_eq!(waiting.position(&claim("a")), Some(1));
+        assert_eq!((waiting.position(&claim("a")), waiting.promised(&one)), (Some(1), 4));
         assert_eq!(one.to_string(), "SandboxWarmPool \"p\"");
+    }
+
+    #[test]
+    fn a_line_has_so_many_seats() {
+        let (waiting, line) = (Waiting::default(), Line::pool("ns", "p"));
+        let claim = |name: &str| ObjectKey::namespaced("ns", name);
+        let first = waiting.seat(&line, 2).unwrap();
+        let second = waiting.seat(&line, 2).unwrap();
+        assert!(waiting.seat(&line, 2).is_none());
+        assert!(waiting.seat(&Line::pool("ns", "q"), 2).is_some());
+        drop(second);
+        waiting.join(&line, claim("a"), at(1), 1);
+        // It has both until it gives the seat up.
+        assert!(waiting.seat(&line, 2).is_none());
+        drop(first);
+        drop(waiting.seat(&line, 2).unwrap());
+        assert!(waiting.lock().seats.is_empty());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_changes_no_order() {
+        let waiting = Waiting::default();
+        assert_eq!(waiting.moment(at(100)), at(100));
+        assert_eq!(waiting.moment(at(50)), at(101));
+        // Nor does another replica's that is ahead.
+        waiting.join(&Line::pool("ns", "p"), ObjectKey::namespaced("ns", "c"), at(500), 1);
+        assert_eq!(waiting.moment(at(200)), at(501));
+        assert_eq!(waiting.moment(at(600)), at(600));
+        let nanos = Timestamp::from_nanosecond(1_000_001_499).unwrap();
+        assert_eq!(waiting.moment(nanos), at(1_000_001));
     }
 }

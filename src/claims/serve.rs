@@ -9,12 +9,14 @@ use apiserver::registry::{Commit, Part, Transaction};
 use apiserver::request::{DeleteOptions, GetOptions, Preconditions};
 use apiserver::status::ApiError;
 use apiserver::tasks::{CancellationToken, OnExit, Tasks};
-use sandbox_api::{SandboxClaim, condition};
+use sandbox_api::{ClaimsOnDeletion, SandboxClaim, condition};
 
 use super::bind;
 use super::bound::sandboxes;
 use super::queue::Line;
 use super::service::{Claims, Inner, Share};
+use super::source::Source;
+use super::steps::{Gathered, Gathering, unharmed, wanted};
 use super::wait::{Until, Wait};
 use crate::wait::reached;
 
@@ -76,7 +78,9 @@ impl Inner {
         };
         let claim: SandboxClaim = old.to_typed().map_err(ApiError::internal)?;
         let before = claim.status.clone().unwrap_or_default();
-        if before.sandbox.is_some() || claim.metadata.deletion_timestamp.is_some() {
+        let ended = claim.metadata.deletion_timestamp.is_some();
+        // One that is being bound is somebody's who holds it.
+        if before.sandbox.is_some() || ended || bind::takes_nothing(&before) {
             return Ok(true);
         }
         let source = match self.source(key.namespace.as_deref().unwrap_or_default(), &claim).await {
@@ -87,36 +91,79 @@ impl Inner {
             }
             Err(error) => return Err(error),
         };
-        let count = usize::try_from(claim.spec.replicas()).unwrap_or(1);
+        let bound = if self.takes_steps(&claim) {
+            self.serve_in_steps(&old, &claim, &source).await?
+        } else {
+            self.serve_at_once(&old, &claim, &source).await?
+        };
+        if bound {
+            let now = self.clock.now();
+            let since = claim.metadata.creation_timestamp.as_ref().map_or(now, |it| it.0);
+            self.metrics.served(now.duration_since(since).try_into().unwrap_or_default());
+        }
+        Ok(bound)
+    }
+
+    async fn serve_at_once(
+        &self,
+        old: &Object,
+        claim: &SandboxClaim,
+        source: &Source,
+    ) -> Result<bool, ApiError> {
+        let before = claim.status.clone().unwrap_or_default();
         for _ in 0..self.config.attempts_max {
-            let Some(shares) = self.take_stock(&claim, &source, count, true)? else {
+            let Some(shares) = self.take_stock(claim, source, wanted(claim), true)? else {
                 return Ok(false);
             };
-            let now = self.clock.now();
             let generation = claim.metadata.generation.unwrap_or(1);
+            let now = self.clock.now();
             let status = bind::status(&before, generation, &sandboxes(&shares)?, now);
             let value = serde_json::to_value(&status).map_err(ApiError::internal)?;
-            let mut new = (*old).clone();
+            let mut new = old.clone();
             new.0.insert("status".into(), value);
-            let outcome = self.bind_waiting(&old, new, &shares).await;
-            if !matches!(outcome, Ok(Commit::Done(_))) {
-                self.return_shares(&shares);
-            }
-            match outcome? {
+            match self.bind_waiting(old, new, &shares).await? {
                 Commit::Done(_) => {
-                    let since = claim.metadata.creation_timestamp.as_ref().map_or(now, |it| it.0);
-                    let waited = now.duration_since(since).try_into().unwrap_or_default();
-                    self.metrics.served(waited);
+                    shares.into_iter().for_each(Share::spend);
                     return Ok(true);
                 }
                 // The claim itself has changed: look again.
                 Commit::Conflict(parts) if parts.iter().any(|part| part.part == 0) => {
                     return Ok(false);
                 }
-                Commit::Conflict(_) => self.metrics.raced(),
+                Commit::Conflict(parts) => {
+                    self.metrics.raced();
+                    drop(unharmed(shares, &parts));
+                }
             }
         }
         Ok(false)
+    }
+
+    async fn serve_in_steps(
+        &self,
+        old: &Object,
+        claim: &SandboxClaim,
+        source: &Source,
+    ) -> Result<bool, ApiError> {
+        // Somebody who did not finish may have left it some.
+        let had = self.gathered(&old.key(), old.uid()).await?.len();
+        let missing = wanted(claim).saturating_sub(had).max(1);
+        let Some(shares) = self.take_stock(claim, source, missing, true)? else {
+            return Ok(false);
+        };
+        let Some(held) = self.begin(old, claim).await? else { return Ok(false) };
+        // Only now it is certain that nobody adds to it.
+        let have = self.gathered(&held.key(), held.uid()).await?;
+        if have.len() != had {
+            self.wait_on(&held, claim, source).await?;
+            return Ok(false);
+        }
+        let gathering = Gathering { held: &held, claim, source, have };
+        match self.gather(gathering, shares).await? {
+            Gathered::Bound(_) => Ok(true),
+            Gathered::Lost => Ok(false),
+            Gathered::Short => self.wait_on(&held, claim, source).await.map(|_| false),
+        }
     }
 
     async fn bind_waiting(
@@ -127,16 +174,15 @@ impl Inner {
     ) -> Result<Commit, ApiError> {
         let mut transaction = Transaction::new();
         transaction.replace(&self.permit, &self.claims, Part::Status, (old, new))?;
-        for share in shares {
-            if let Share::Taken { old, new, .. } = share {
-                let change = (old, new.clone());
-                transaction.replace(&self.permit, &self.sandboxes, Part::Main, change)?;
-            }
-        }
+        self.add_shares(&mut transaction, shares)?;
         transaction.commit(&*self.kv).await
     }
 
-    async fn say_missing(&self, key: &ObjectKey, claim: &SandboxClaim) -> Result<(), ApiError> {
+    pub(super) async fn say_missing(
+        &self,
+        key: &ObjectKey,
+        claim: &SandboxClaim,
+    ) -> Result<(), ApiError> {
         let mut status = claim.status.clone().unwrap_or_default();
         let (reason, text) = match &claim.spec.warm_pool_ref {
             Some(_) => (
@@ -157,27 +203,64 @@ impl Inner {
     /// Deletes the claims that wait for a pool that is gone.
     pub(super) async fn end_waiting(&self, pool: &ObjectKey) -> Result<(), ApiError> {
         for key in self.waiting.of_pool(pool) {
-            let found = self.claims.get(&self.permit, &key, &GetOptions::default()).await;
-            let claim = match found {
-                Ok(claim) if claim.at("status.sandbox").is_none() => claim,
-                Ok(_) => continue,
-                Err(error) if error.is_not_found() => continue,
-                Err(error) => return Err(error),
-            };
-            let options = DeleteOptions {
-                preconditions: Preconditions {
-                    uid: Some(claim.uid().to_owned()),
-                    // One that was bound since stays.
-                    resource_version: claim.resource_version().map(str::to_owned),
-                },
-                ..DeleteOptions::default()
-            };
-            match self.claims.delete(&self.permit, &key, &options).await {
-                Err(error) if !error.is_not_found() && !error.is_conflict() => return Err(error),
-                _ => {}
-            }
+            // One that is written meanwhile is looked at again.
+            while !self.end_one(&key).await? {}
         }
         Ok(())
+    }
+
+    /// Deletes a claim unless it is bound. False if it has changed meanwhile.
+    async fn end_one(&self, key: &ObjectKey) -> Result<bool, ApiError> {
+        let claim = match self.claims.get(&self.permit, key, &GetOptions::default()).await {
+            Ok(claim) if claim.at("status.sandbox").is_none() => claim,
+            Ok(_) => return Ok(true),
+            Err(error) if error.is_not_found() => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        let options = DeleteOptions {
+            preconditions: Preconditions {
+                uid: Some(claim.uid().to_owned()),
+                // One that was bound since stays.
+                resource_version: claim.resource_version().map(str::to_owned),
+            },
+            ..DeleteOptions::default()
+        };
+        match self.claims.delete(&self.permit, key, &options).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(true),
+            Err(error) if error.is_conflict() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The pool may have been deleted, and those who waited with it, before this claim joined them.
+    ///
+    /// # Errors
+    /// 422 when it was, and the claim is gone too.
+    pub(super) async fn leave_if_pool_is_gone(
+        &self,
+        stored: &Object,
+        claim: &SandboxClaim,
+        source: &Source,
+    ) -> Result<(), ApiError> {
+        let Some(name) = claim.spec.warm_pool_ref.as_ref().map(|pool| &pool.name) else {
+            return Ok(());
+        };
+        let Some((pool, _)) = source.pools.first() else { return Ok(()) };
+        if pool.spec.claims_on_deletion() != ClaimsOnDeletion::Delete {
+            return Ok(());
+        }
+        let key = ObjectKey { namespace: stored.key().namespace, name: name.clone() };
+        // The store's present: whoever deletes the pool from now on finds the claim in the line.
+        let found = self.pools.store().get(&self.permit, &key, &GetOptions::default()).await;
+        match found {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_not_found() => {
+                self.end_waiting(&key).await?;
+                Err(self.dangling(claim, "spec.warmPoolRef.name", name))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Waits until the claim is as far as the request wants to see it.

@@ -4,12 +4,12 @@
 //! what it is bound to: a Sandbox from stock that becomes its own, or a new one. Nothing is written
 //! to the cluster before the answer; the loop brings the Pod's labels up to date afterwards.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use apiserver::auth::Permit;
 use apiserver::clock::Clock;
-use apiserver::field::FieldError;
 use apiserver::meta::{Object, ObjectKey, Scope};
 use apiserver::registry::{NewObject, Store};
 use apiserver::request::GetOptions;
@@ -17,14 +17,14 @@ use apiserver::status::ApiError;
 use apiserver::storage::Kv;
 use apiserver::warnings::Warnings;
 use sandbox_api::{OnEmptyPool, SandboxClaim, SandboxTemplate, SandboxWarmPool};
-use serde_json::json;
 
 use super::idempotency::{Record, Records};
 use super::lookup::Lookup;
 use super::metrics::ClaimMetrics;
 use super::policy;
 use super::queue::{Line, Waiting};
-use super::stock::{Member, Stock};
+use super::steps::wanted;
+use super::stock::{Held, Stock};
 use super::wait::Wait;
 
 /// Bounds of the service.
@@ -34,14 +34,22 @@ pub struct Config {
     pub queue_max: usize,
     /// Candidates that are tried before a claim is treated as if there were no stock.
     pub attempts_max: usize,
-    /// Sandboxes of one claim: what every store takes in one transaction, with the claim itself and
-    /// its idempotency record.
-    pub gang_max: usize,
+    /// Sandboxes that are bound in one transaction: what every store takes, with the claim itself
+    /// and its idempotency record. A claim of more is bound in steps.
+    pub transaction_max: usize,
+    /// How long whoever binds a claim in steps may take before another goes on with it; at least a
+    /// second.
+    pub takeover: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { queue_max: 1_000, attempts_max: 16, gang_max: 120 }
+        Self {
+            queue_max: 1_000,
+            attempts_max: 16,
+            transaction_max: 120,
+            takeover: Duration::from_secs(10),
+        }
     }
 }
 
@@ -67,8 +75,8 @@ pub(super) struct Inner {
     pub(super) permit: Permit,
     pub(super) config: Config,
     pub(super) metrics: ClaimMetrics,
-    /// Deleted claims whose idempotency records are still to be removed; lost with the process, for
-    /// a record without its claim counts as absent.
+    /// Deleted claims that leave something to be removed; lost with the process, for a record
+    /// without its claim counts as absent, and Sandboxes are looked through at the start.
     pub(super) ended: Mutex<HashMap<ObjectKey, Object>>,
 }
 
@@ -93,24 +101,24 @@ pub struct Answer {
     pub claim: Object,
 }
 
-/// Where Sandboxes for a claim come from.
-pub(super) struct Source {
-    /// With whether their stale stock may be given away.
-    pub(super) pools: Vec<(Arc<SandboxWarmPool>, bool)>,
-    pub(super) template: Arc<SandboxTemplate>,
-    pub(super) revision: String,
-    pub(super) line: Line,
-}
-
 /// What a claim gets.
 pub(super) enum Share {
     /// As it was in stock, and as it will be.
     Taken {
-        member: Arc<Member>,
+        member: Held,
         old: Object,
         new: Object,
     },
     Made(NewObject),
+}
+
+impl Share {
+    /// It is the claim's: nothing goes back into stock.
+    pub(super) fn spend(self) {
+        if let Self::Taken { member, .. } = self {
+            member.spend();
+        }
+    }
 }
 
 /// A claim that is about to be stored.
@@ -274,31 +282,44 @@ impl Inner {
         claim: &SandboxClaim,
     ) -> Result<Attempt, ApiError> {
         let source = self.source(&request.namespace, claim).await?;
-        let mut errors = policy::check(&claim.spec, &source.template.spec);
-        let count = usize::try_from(claim.spec.replicas()).unwrap_or(1);
-        if count > self.config.gang_max {
-            let detail = format!("at most {} are bound together", self.config.gang_max);
-            errors.push(FieldError::invalid("spec.replicas", &json!(count), &detail));
-        }
+        let errors = policy::check(&claim.spec, &source.template.spec);
         if !errors.is_empty() {
             let name = claim.metadata.name.as_deref().unwrap_or_default();
             return Err(ApiError::invalid(&self.claims.def().gvk, name, &errors));
         }
+        let count = wanted(claim);
         let mut before = None;
         for _ in 0..self.config.attempts_max {
+            let mut seat = None;
             let shares = match self.take_stock(claim, &source, count, false)? {
                 Some(shares) => shares,
                 None => match claim.spec.on_empty_pool() {
-                    OnEmptyPool::ColdStart => self.made(request, claim, &source, count).await?,
+                    OnEmptyPool::ColdStart => {
+                        self.made(claim, &source, count, &BTreeSet::new()).await?
+                    }
                     OnEmptyPool::Fail => return Err(self.exhausted(&source)),
-                    OnEmptyPool::Wait => self.may_wait(&source).map(|()| Vec::new())?,
+                    OnEmptyPool::Wait => {
+                        seat = Some(self.seat(&source)?);
+                        Vec::new()
+                    }
                 },
             };
             let born = Born { new: new.clone(), claim, line: &source.line };
             if request.dry_run {
-                return self.dry_run(born, shares).await;
+                return self.dry_run(&born, shares).await;
             }
-            match self.bind(request.permit, born, shares, before.as_ref()).await? {
+            let (permit, before_it) = (request.permit, before.as_ref());
+            let attempt = if shares.len() > self.config.transaction_max {
+                self.bind_in_steps(permit, &born, &source, shares, before_it).await?
+            } else {
+                self.bind(permit, &born, shares, before_it).await?
+            };
+            if let (Some(_), Attempt::Done(stored)) = (&seat, &attempt) {
+                self.leave_if_pool_is_gone(stored, claim, &source).await?;
+            }
+            // By now it stands in the line itself.
+            drop(seat);
+            match attempt {
                 Attempt::Raced => {
                     self.metrics.raced();
                     // The record may have been removed since it was read.

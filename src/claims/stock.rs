@@ -1,11 +1,13 @@
 //! The stock: every Sandbox that a warm pool owns and nobody has claimed, in memory, fed by a watch.
 //!
 //! A claim takes a member out, so that no other claim of this process tries it, and either binds it
-//! in the store or puts it back. What the watch says always wins: a member that was bound leaves
-//! with the event of its binding, one that changed comes anew.
+//! in the store or lets it go back, even if it is itself given up in the middle. What the watch says
+//! always wins: a member that was bound leaves with the event of its binding, one that changed comes
+//! anew.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use apiserver::meta::{Object, ObjectKey};
@@ -81,6 +83,39 @@ impl Member {
     /// Whether a claim can have it.
     pub fn is_available(&self) -> bool {
         self.ready && !self.deleting && !self.finished && !self.suspended
+    }
+}
+
+/// A member that was taken for one claim. When it is dropped it goes back into stock, unless it was
+/// spent or has changed since.
+#[derive(Debug)]
+pub struct Held {
+    member: Arc<Member>,
+    stock: Stock,
+    spent: bool,
+}
+
+impl Held {
+    /// It is not to go back: it was bound, or somebody else has changed it. The watch tells what
+    /// has become of it.
+    pub fn spend(mut self) {
+        self.spent = true;
+    }
+}
+
+impl Deref for Held {
+    type Target = Member;
+
+    fn deref(&self) -> &Member {
+        &self.member
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if !self.spent {
+            self.stock.put_back(&self.member);
+        }
     }
 }
 
@@ -164,7 +199,7 @@ impl Stock {
         fresh: &str,
         stale_too: bool,
         count: usize,
-    ) -> Option<Vec<Arc<Member>>> {
+    ) -> Option<Vec<Held>> {
         let mut shelves = self.lock();
         let mut taken: Vec<Arc<Member>> = Vec::new();
         while taken.len() < count {
@@ -174,11 +209,12 @@ impl Stock {
             };
             taken.push(member);
         }
-        Some(taken)
+        drop(shelves);
+        let held = |member| Held { member, stock: self.clone(), spent: false };
+        Some(taken.into_iter().map(held).collect())
     }
 
-    /// Puts a member back that was taken and not bound, unless it has changed since.
-    pub fn put_back(&self, member: &Arc<Member>) {
+    fn put_back(&self, member: &Arc<Member>) {
         let mut shelves = self.lock();
         let unchanged = shelves
             .members

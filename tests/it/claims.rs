@@ -32,7 +32,7 @@ pub(crate) fn pool(name: &str, template: &str, replicas: i32) -> Value {
     })
 }
 
-fn claim(name: &str, spec: Value) -> Value {
+pub(crate) fn claim(name: &str, spec: Value) -> Value {
     json!({
         "apiVersion": "sandbox.x-k8s.io/v1beta1",
         "kind": "SandboxClaim",
@@ -41,16 +41,20 @@ fn claim(name: &str, spec: Value) -> Value {
     })
 }
 
-fn of(pool: &str) -> Value {
+pub(crate) fn of(pool: &str) -> Value {
     json!({"warmPoolRef": {"name": pool}})
 }
 
-fn text<'a>(object: &'a Object, path: &str) -> &'a str {
+pub(crate) fn text<'a>(object: &'a Object, path: &str) -> &'a str {
     object.at(path).and_then(Value::as_str).unwrap_or_default()
 }
 
 impl Product {
-    async fn post(&self, claim: Value, query: &[(&str, &str)]) -> Result<ActionResponse, ApiError> {
+    pub(crate) async fn post(
+        &self,
+        claim: Value,
+        query: &[(&str, &str)],
+    ) -> Result<ActionResponse, ApiError> {
         let store = self.store("sandboxclaims");
         let creation = store.def().creation.clone().expect("claims have a way of their own");
         let query: Vec<_> = query.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
@@ -99,7 +103,7 @@ impl Product {
         Ok((*got).clone())
     }
 
-    async fn delete(&self, plural: &str, name: &str) {
+    pub(crate) async fn delete(&self, plural: &str, name: &str) {
         let key = ObjectKey::namespaced("ns", name);
         let options = DeleteOptions::default();
         self.store(plural).delete(&self.permit, &key, &options).await.expect("a deletion");
@@ -110,7 +114,7 @@ impl Product {
     }
 
     /// What the loop would write of every Sandbox whose Pod runs.
-    async fn make_ready(&self) {
+    pub(crate) async fn make_ready(&self) {
         for sandbox in self.all("sandboxes").await {
             if sandbox.at("status.nodeName").is_some() {
                 continue;
@@ -139,7 +143,7 @@ impl Product {
     }
 
     /// A pool of `count` ready Sandboxes of the template `t`, in stock.
-    async fn stocked(count: i32) -> (Self, sandbox_apiserver::claims::Claims) {
+    pub(crate) async fn stocked(count: i32) -> (Self, sandbox_apiserver::claims::Claims) {
         let product = Self::new().await;
         let claims = product.supply();
         product.create("sandboxtemplates", template("t")).await.expect("a template");
@@ -333,7 +337,7 @@ async fn a_gang_is_bound_as_one_or_not_at_all() {
     }
     let cold = product.post(claim("cold", gang(3, "ColdStart")), &[]).await.unwrap().object;
     assert_eq!(cold.at("status.sandboxes").unwrap().as_array().unwrap().len(), 3);
-    let error = product.post(claim("much", gang(500, "Fail")), &[]).await.unwrap_err();
+    let error = product.post(claim("much", gang(1001, "Fail")), &[]).await.unwrap_err();
     assert_eq!(error.code(), 422, "{error}");
 }
 

@@ -1,7 +1,9 @@
 //! One binary: the house's invariants, and the product in one process over a real etcd.
 
+mod bad_days;
 mod claims;
 mod counting;
+mod gangs;
 mod house;
 mod kinds;
 mod pools;

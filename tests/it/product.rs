@@ -98,8 +98,11 @@ impl Product {
 
     /// Answers claims and keeps pools.
     pub(crate) fn supply(&self) -> Claims {
+        self.supply_with(Arc::new(SystemClock))
+    }
+
+    pub(crate) fn supply_with(&self, clock: Arc<dyn Clock>) -> Claims {
         let store = |plural: &str| self.store(plural).clone();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let claims = Claims::new(
             claims::Parts {
                 claims: store("sandboxclaims"),
@@ -111,7 +114,11 @@ impl Product {
                 clock: clock.clone(),
                 permit: self.permit.clone(),
             },
-            claims::Config { queue_max: 5, ..claims::Config::default() },
+            claims::Config {
+                queue_max: 5,
+                takeover: Duration::from_secs(1),
+                ..claims::Config::default()
+            },
         );
         let stores = (store("sandboxclaims"), store("sandboxes"));
         claims::start(&claims, stores, &self.permit, clock.clone(), &self.tasks)

@@ -58,6 +58,8 @@ pub mod claim {
     pub const SANDBOX_NOT_READY: &str = "SandboxNotReady";
     /// The claim waits for stock.
     pub const WAITING_FOR_STOCK: &str = "WaitingForStock";
+    /// It has more Sandboxes than one transaction can bind, and not all of them yet.
+    pub const BINDING: &str = "Binding";
     /// It has waited for as long as it wanted to.
     pub const CLAIM_TIMED_OUT: &str = "ClaimTimedOut";
 }

@@ -1,6 +1,6 @@
 //! SandboxClaim: the request for one Sandbox, from a warm pool's stock or a template.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -161,6 +161,9 @@ pub struct SandboxClaimStatus {
     /// When the claim was bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound_time: Option<Time>,
+    /// Since when the claim waits for stock; who waits longer is served first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_since: Option<MicroTime>,
     /// How many claims are to be served before this one, while it waits for stock. From time to
     /// time brought up to date.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -34,8 +34,14 @@ fn key(name: &str) -> ObjectKey {
     ObjectKey::namespaced("ns", name)
 }
 
-fn names(members: Option<Vec<Arc<Member>>>) -> Option<BTreeSet<String>> {
-    members.map(|all| all.iter().map(|member| member.key.name.clone()).collect())
+/// Takes for good.
+fn names(members: Option<Vec<Held>>) -> Option<BTreeSet<String>> {
+    let name = |member: Held| {
+        let name = member.key.name.clone();
+        member.spend();
+        name
+    };
+    members.map(|all| all.into_iter().map(name).collect())
 }
 
 fn set(names: &[&str]) -> Option<BTreeSet<String>> {
@@ -58,20 +64,23 @@ fn a_member_is_given_once() {
 }
 
 #[test]
-fn what_is_put_back_can_be_taken_unless_it_changed() {
+fn what_is_let_go_can_be_taken_unless_it_changed() {
     let stock = Stock::default();
     stock.apply(&item("a", 1, "p", "t", "n", true)).unwrap();
     let taken = stock.take("p", "t", false, 1).unwrap();
-    stock.put_back(&taken[0]);
+    assert_eq!(stock.available("p", "t", false), 0);
+    drop(taken);
+    assert_eq!(stock.available("p", "t", false), 1);
     let again = stock.take("p", "t", false, 1).unwrap();
     // The watch says it is not ready any more: its word counts.
     stock.apply(&item("a", 2, "p", "t", "n", false)).unwrap();
-    stock.put_back(&again[0]);
+    drop(again);
     assert_eq!(stock.available("p", "t", false), 0);
     stock.apply(&item("a", 3, "p", "t", "n", true)).unwrap();
     assert_eq!(stock.available("p", "t", false), 1);
+    let last = stock.take("p", "t", false, 1).unwrap();
     stock.remove(&key("a"));
-    stock.put_back(&again[0]);
+    drop(last);
     assert_eq!(stock.available("p", "t", false), 0);
 }
 
@@ -91,7 +100,7 @@ fn the_fullest_node_gives_and_the_fresh_go_first() {
         let taken = names(stock.take("p", "new", true, 1)).unwrap();
         assert!(taken.iter().all(|name| name.starts_with('b')), "{taken:?}");
     }
-    assert_eq!(stock.take("p", "new", true, 2).map(|all| all.len()), Some(2));
+    assert_eq!(names(stock.take("p", "new", true, 2)).map(|all| all.len()), Some(2));
     assert_eq!(names(stock.take("p", "new", false, 1)), None, "stale ones only if allowed");
     assert_eq!(names(stock.take("p", "new", true, 1)), set(&["old"]));
 }

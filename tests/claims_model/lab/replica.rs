@@ -16,9 +16,9 @@ use sandbox_apiserver::pools;
 use sandbox_apiserver::resources::{self, Extensions};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use super::PREFIX;
 use super::faulty::{Faults, FaultyKv};
 use super::store::Address;
+use super::{PREFIX, TRANSACTION_MAX};
 
 /// What answers requests.
 pub(crate) struct Server {
@@ -71,7 +71,12 @@ impl Server {
             clock: clock.clone(),
             permit: permit.clone(),
         };
-        let claims = Claims::new(parts, claims::Config::default());
+        let config = claims::Config {
+            transaction_max: TRANSACTION_MAX,
+            takeover: Duration::from_secs(1),
+            ..claims::Config::default()
+        };
+        let claims = Claims::new(parts, config);
         let stores = (store("sandboxclaims"), store("sandboxes"));
         claims::start(&claims, stores, &permit, clock.clone(), &tasks)?;
         let parts = pools::Parts {

@@ -124,11 +124,10 @@ impl Model {
         }
         let expired = self.claims.values().filter(|claim| claim.expired);
         let over: HashSet<_> = expired.map(|claim| claim.uid.as_str()).collect();
-        let live: HashSet<_> = self.claims.values().map(|claim| claim.uid.as_str()).collect();
         for (name, sandbox) in &self.sandboxes {
             let left = match &sandbox.controller {
                 Controller::Claim(uid) => {
-                    !live.contains(uid.as_str()) || over.contains(uid.as_str())
+                    self.listed.get(&sandbox.uid) != Some(uid) || over.contains(uid.as_str())
                 }
                 Controller::Pool(uid) => self.pools.values().all(|pool| pool.uid != *uid),
                 Controller::Nobody => true,

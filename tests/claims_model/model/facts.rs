@@ -30,6 +30,8 @@ pub(crate) struct Claim {
     /// It takes nothing any more: `ClaimTimedOut` or `ClaimExpired`.
     pub(crate) over: bool,
     pub(crate) expired: bool,
+    /// Its Sandboxes are being gathered.
+    pub(crate) binding: bool,
     /// When it deletes itself.
     pub(crate) deletes_at: Option<jiff::Timestamp>,
 }
@@ -97,6 +99,7 @@ impl Claim {
             template: text(&spec["sandboxTemplateRef"]["name"]),
             over: because("ClaimTimedOut") || because("ClaimExpired"),
             expired: because("ClaimExpired"),
+            binding: listed.is_empty() && because("Binding"),
             deletes_at: shutdown.filter(|_| deletes),
         }
     }

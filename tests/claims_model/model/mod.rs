@@ -13,13 +13,15 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use self::facts::{Claim, Controller, Pool, Sandbox};
+use crate::lab::TRANSACTION_MAX;
 
 /// What was looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Check {
     /// A Sandbox belongs to one claim for ever.
     Binding,
-    /// A claim has all of its Sandboxes or none, and keeps them.
+    /// A claim has all of its Sandboxes or none, and keeps them; what is gathered for it is no more
+    /// than it asks for, and it is bound to just that.
     Gang,
     /// One live claim for an idempotency key.
     Key,
@@ -232,7 +234,8 @@ impl Model {
                 }
                 let strict = old.sandboxes.is_empty()
                     && old.pool.as_ref().is_some_and(|pool| self.strict_ends.contains(pool));
-                let explained = strict || old.deletes_at.is_some_and(|at| at <= now);
+                // Nobody was told of it: it was given up before it was bound.
+                let explained = strict || old.binding || old.deletes_at.is_some_and(|at| at <= now);
                 if let Some(told) = self.told.get_mut(&old.uid) {
                     told.gone = Some((self.revision, explained));
                 }
@@ -281,8 +284,14 @@ impl Model {
             return;
         }
         let listed: BTreeSet<_> = told.listed.iter().cloned().collect();
-        let whole = told.listed.is_empty() || told.listed.len() == told.replicas;
-        if !whole || listed.len() != told.listed.len() || listed != told.bound {
+        // One that needs several transactions has some before it is bound.
+        let gathers = told.listed.is_empty() && told.replicas > TRANSACTION_MAX;
+        let whole = match gathers {
+            true => told.bound.len() <= told.replicas,
+            false => listed == told.bound,
+        };
+        let count = [0, told.replicas].contains(&told.listed.len());
+        if !whole || !count || listed.len() != told.listed.len() {
             let text = format!("claim {uid} is not all or nothing: {told:?}");
             self.violation(Check::Gang, text);
         }

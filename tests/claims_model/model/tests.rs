@@ -76,6 +76,37 @@ fn finds_what_is_wrong() {
             vec![Check::Binding],
         ),
         (
+            "gathered",
+            vec![
+                claim(3, "x", 5, &[]),
+                bound(4, "a", "x"),
+                bound(4, "b", "x"),
+                bound(5, "c", "x"),
+                bound(5, "d", "x"),
+                bound(5, "e", "x"),
+                claim(6, "x", 5, &["a", "b", "c", "d", "e"]),
+            ],
+            vec![],
+        ),
+        (
+            "bound before all are gathered",
+            vec![claim(3, "x", 5, &[]), bound(4, "a", "x"), claim(5, "x", 5, &["a"])],
+            vec![Check::Gang],
+        ),
+        (
+            "gathered too many",
+            vec![
+                claim(3, "x", 5, &[]),
+                bound(4, "a", "x"),
+                bound(4, "b", "x"),
+                bound(4, "c", "x"),
+                bound(5, "d", "x"),
+                bound(5, "e", "x"),
+                bound(5, "f", "x"),
+            ],
+            vec![Check::Gang],
+        ),
+        (
             "half a gang",
             with(vec![claim(3, "x", 2, &["a"]), bound(3, "a", "x")]),
             vec![Check::Gang],

@@ -61,6 +61,21 @@ impl Transaction {
         Ok(())
     }
 
+    /// Nothing happens unless `object` is stored unchanged.
+    ///
+    /// # Errors
+    /// 400 when its key can't be a place in the store.
+    pub fn guard(
+        &mut self,
+        _permit: &Permit,
+        store: &Store,
+        object: &Object,
+    ) -> Result<(), ApiError> {
+        let objects = store.inner.objects.store();
+        self.parts.push(objects.prepare_guard(&object.key(), revision_of(object))?);
+        Ok(())
+    }
+
     /// Adds a part of a kind that no registry serves.
     pub fn push(&mut self, _permit: &Permit, part: Prepared) {
         self.parts.push(part);
