@@ -156,14 +156,19 @@ func TestOurEtcdRestarts(t *testing.T) {
 	}
 }
 
-// serverPID as `cargo xtask status` shows it.
 func serverPID(t *testing.T) string {
 	t.Helper()
+	return servicePID(t, ourServer)
+}
+
+// servicePID as `cargo xtask status` shows it.
+func servicePID(t *testing.T, service string) string {
+	t.Helper()
 	for _, line := range strings.Split(run(t, "", env.Xtask, "status").stdout, "\n") {
-		if fields := strings.Fields(line); len(fields) > 2 && fields[0] == ourServer && fields[2] == "up" {
+		if fields := strings.Fields(line); len(fields) > 2 && fields[0] == service && fields[2] == "up" {
 			return fields[1]
 		}
 	}
-	t.Fatal("xtask status does not show our server")
+	t.Fatalf("xtask status does not show %s", service)
 	return ""
 }
