@@ -55,16 +55,24 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let cluster = KubeCluster::new(host.client(), cluster::kube::Config::default());
     let mut subresources = resources::sandbox::actions::subresources();
     let streams = Arc::new(cluster.clone());
-    subresources.extend(connect::subresources(streams, connect::Config::default()));
+    let rows = connect::Rows::new(streams, connect::Config::default());
+    subresources.extend(rows.sandbox);
     let entrance = Entrance::default();
     let extensions = Extensions {
         sandbox: subresources,
+        claim: rows.claim,
         warm_pool: vec![entrance.action()],
         claim_creation: Some(entrance.creation()),
     };
     let stores: Vec<Store> =
         resources::defs(extensions).into_iter().map(|def| host.store(def)).collect();
     let kinds = Kinds::of(&stores)?;
+    rows.entrance.open(connect::Sandboxes {
+        store: kinds.sandboxes.clone(),
+        permit: Permit::internal("system:sandbox-apiserver:streams"),
+        clock: host.clock.clone(),
+    });
+    host.metrics.register(|registry| rows.metrics.register(registry));
     keep_templates(&host, &kinds, cluster.clone())?;
     provision(&config, &mut host, cluster, kinds.sandboxes.clone());
     entrance.open(supply(&config, &host, &kinds)?);

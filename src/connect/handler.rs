@@ -3,22 +3,24 @@
 use std::sync::Arc;
 
 use apiserver::meta::ObjectKey;
-use apiserver::request::GetOptions;
 use apiserver::resource::{Connect, ConnectRequest};
 use apiserver::server::{Body, response};
 use apiserver::status::ApiError;
-use apiserver::tasks::{CancellationToken, OnExit};
+use apiserver::tasks::OnExit;
 use async_trait::async_trait;
+use http::header::UPGRADE;
 use http::{HeaderMap, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use sandbox_api::Sandbox;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, info, info_span};
 
+use super::found::{Entrance, Found, Origin};
 use super::kind::Kind;
-use super::splice::{Ended, splice};
+use super::metrics::StreamMetrics;
+use super::splice::{Ended, Limits, splice};
+use super::watched::Watched;
 use super::{Config, answer, request, target};
 use crate::cluster::ClusterError;
 use crate::cluster::streams::{Content, Io, Opened, PodStream, Streams};
@@ -28,10 +30,13 @@ pub(super) struct Shared {
     pub(super) streams: Arc<dyn Streams>,
     pub(super) config: Config,
     pub(super) sessions: Arc<Semaphore>,
+    pub(super) metrics: StreamMetrics,
 }
 
 pub(super) struct Handler {
     pub(super) kind: &'static Kind,
+    pub(super) origin: Origin,
+    pub(super) entrance: Entrance,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -52,12 +57,16 @@ impl Connect for Handler {
         let held = sessions
             .try_acquire_owned()
             .map_err(|_| ApiError::too_many_requests("too many streams are open", 1))?;
-        let (pod, container) = self.target(&asked).await?;
+        let mut found = self.find(&asked).await?;
+        if self.kind.upgrades {
+            found = self.awake(&asked, found).await?;
+        }
+        let (pod, container) = self.target(&asked, &found).await?;
         let span = info_span!(
             "stream",
             kind = self.kind.name,
             user = asked.permit.user().name,
-            sandbox = %asked.key,
+            sandbox = %found.object.key(),
             pod = pod.name,
         );
         let stream = PodStream {
@@ -70,9 +79,27 @@ impl Connect for Handler {
         let opened = self.shared.streams.open(stream).await.map_err(unreachable)?;
         match (opened, client) {
             (Opened { headers, content: Content::Switched(pod), .. }, Some(client)) => {
-                let session = Session { client, pod, shared: self.shared.clone(), span, held };
-                let stop = asked.tasks.stopping().clone();
-                asked.tasks.spawn("stream", OnExit::Ignore, session.run(stop));
+                let sandboxes = self.entrance.sandboxes()?;
+                let watched = Watched {
+                    store: sandboxes.store.clone(),
+                    permit: sandboxes.permit.clone(),
+                    object: found.object,
+                    authorizer: asked.authorizer.clone(),
+                    user: asked.permit.user().clone(),
+                    right: asked.permit.attributes().cloned(),
+                    recheck: self.shared.config.recheck_period,
+                };
+                let over = watched.over(asked.tasks.stopping().clone());
+                let session = Session {
+                    client,
+                    pod,
+                    websocket: is_websocket(&headers),
+                    kind: self.kind,
+                    shared: self.shared.clone(),
+                    span,
+                    held,
+                };
+                asked.tasks.spawn("stream", OnExit::Ignore, session.run(over));
                 let mut switched = Response::new(response::empty());
                 *switched.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
                 *switched.headers_mut() = request::switched_headers(&headers);
@@ -91,17 +118,25 @@ impl Connect for Handler {
 
 impl Handler {
     /// The Pod, verified, and the container if the user names none.
-    async fn target(&self, asked: &ConnectRequest<'_>) -> Result<(ObjectKey, String), ApiError> {
+    async fn target(
+        &self,
+        asked: &ConnectRequest<'_>,
+        found: &Found,
+    ) -> Result<(ObjectKey, String), ApiError> {
         let resource = asked.store.def().group_resource();
         let conflict = |text: String| ApiError::conflict(&resource, &asked.key.name, &text);
-        let object = asked.store.get(asked.permit, &asked.key, &GetOptions::default()).await?;
-        let sandbox: Sandbox = object.to_typed().map_err(ApiError::internal)?;
-        let key = target::pod_key(&asked.key, &sandbox).map_err(conflict)?;
+        let key = target::pod_key(&found.object.key(), &found.sandbox).map_err(conflict)?;
         let pod = self.shared.streams.pod(&key).await.map_err(unreachable)?;
         let container =
-            target::container(self.kind, object.uid(), pod.as_ref()).map_err(conflict)?;
+            target::container(self.kind, found.object.uid(), pod.as_ref()).map_err(conflict)?;
         Ok((key, container))
     }
+}
+
+fn is_websocket(headers: &HeaderMap) -> bool {
+    headers
+        .get(UPGRADE)
+        .is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 fn unreachable(error: ClusterError) -> ApiError {
@@ -119,27 +154,28 @@ fn unreachable(error: ClusterError) -> ApiError {
 struct Session {
     client: OnUpgrade,
     pod: Box<dyn Io>,
+    websocket: bool,
+    kind: &'static Kind,
     shared: Arc<Shared>,
     span: Span,
     held: OwnedSemaphorePermit,
 }
 
 impl Session {
-    async fn run(self, stop: CancellationToken) {
-        let Self { client, pod, shared, span, held } = self;
+    async fn run(self, over: impl Future<Output = Ended> + Send + 'static) {
+        let Self { client, pod, websocket, kind, shared, span, held } = self;
         let config = &shared.config;
-        let limits = (config.idle_timeout, config.lifetime_max);
+        let limits = Limits { idle: config.idle_timeout, lifetime: config.lifetime_max };
         let session = async {
             let began = Instant::now();
             info!("stream opened");
+            shared.metrics.opened(kind.name);
             let client = tokio::time::timeout(config.upgrade_timeout, client);
-            let ended = tokio::select! {
-                client = client => match client {
-                    Ok(Ok(client)) => splice(TokioIo::new(client), pod, limits, &stop).await,
-                    _ => Ended::Broken,
-                },
-                () = stop.cancelled() => Ended::Stopping,
+            let ended = match client.await {
+                Ok(Ok(client)) => splice(TokioIo::new(client), pod, limits, websocket, over).await,
+                _ => Ended::Broken,
             };
+            shared.metrics.closed(kind.name, ended, began.elapsed());
             info!(?ended, seconds = began.elapsed().as_secs(), "stream closed");
         };
         session.instrument(span).await;

@@ -1,14 +1,17 @@
-//! Byte streams to a sandbox: `exec`, `attach`, `portforward` and `log`.
+//! Byte streams to a sandbox: `exec`, `attach`, `portforward` and `log`, of a Sandbox or of the claim
+//! that has it.
 //!
 //! **Who.** The user needs `create` on `sandboxes/exec` (`attach`, `portforward`), whether he comes
-//! by WebSocket (GET) or SPDY (POST), and `get` on `sandboxes/log`; no right on Pods. The table's
-//! `needs_create` has the endpoint ask. Towards the host cluster the server is itself: the user's
-//! identity, tokens and cookies end here.
+//! by WebSocket (GET) or SPDY (POST), and `get` on `sandboxes/log`; likewise on `sandboxclaims/exec`
+//! for the Sandbox of a claim; no right on Pods. The table's `needs_create` has the endpoint ask,
+//! and [`watched`] asks again while the stream lasts. Towards the host cluster the server is itself:
+//! the user's identity, tokens and cookies end here.
 //!
 //! **To what.** To the Pod that the Sandbox owns now: read from the cluster at each request, its
 //! controller's UID being the Sandbox's. A Pod of the right name that belongs to somebody else is
-//! never opened. No Pod, a suspended Sandbox, a Pod that does not run: 409, nothing is resumed.
-//! Between that look and the stream, who may delete and create Pods in the namespace could put
+//! never opened. A Sandbox that sleeps is resumed by its use ([`found`]), if the user may `create`
+//! `sandboxes/resume`; no Pod, or one that has ended: 409. A stream ends when its Sandbox is
+//! suspended, deleted or gets another owner. Between that look and the stream, who may delete and create Pods in the namespace could put
 //! another Pod in its place; he may open streams to Pods of his own anyway.
 //!
 //! **What.** Of the request only the query parameters in [`kind`]'s table and the headers of an
@@ -22,11 +25,15 @@
 //! the server stops, and with the Pod.
 
 mod answer;
+mod found;
+mod frames;
 mod handler;
 mod kind;
+mod metrics;
 mod request;
 mod splice;
 mod target;
+mod watched;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +43,10 @@ use apiserver::resource::{ConnectDef, Subresource};
 use sandbox_api::{GROUP, VERSION};
 use tokio::sync::Semaphore;
 
+use self::found::Origin;
+pub use self::found::{Entrance, Sandboxes};
 use self::handler::{Handler, Shared};
+pub use self::metrics::StreamMetrics;
 use crate::cluster::streams::Streams;
 
 /// Limits of streams.
@@ -51,6 +61,10 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// No stream is older.
     pub lifetime_max: Duration,
+    /// How long a Sandbox that sleeps or starts is waited for.
+    pub wake_timeout: Duration,
+    /// Between two looks at the right to a stream that is open.
+    pub recheck_period: Duration,
     /// Of an error that the cluster answers instead of a stream.
     pub error_bytes_max: usize,
 }
@@ -62,27 +76,47 @@ impl Default for Config {
             upgrade_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(4 * 3600),
             lifetime_max: Duration::from_secs(24 * 3600),
+            wake_timeout: Duration::from_secs(30),
+            recheck_period: Duration::from_secs(30),
             error_bytes_max: 64 << 10,
         }
     }
 }
 
-/// The rows of the Sandbox's resource table for its streams.
-pub fn subresources(streams: Arc<dyn Streams>, config: Config) -> Vec<Subresource> {
-    let sessions = Arc::new(Semaphore::new(config.sessions_max));
-    let shared = Arc::new(Shared { streams, config, sessions });
-    let row = |kind: &'static kind::Kind| {
-        Subresource::Connect(ConnectDef {
-            name: kind.name,
-            methods: kind.methods,
-            options: Gvk::new(GROUP, VERSION, kind.options),
-            parameters: kind.parameters,
-            takes_path: false,
-            needs_create: kind.upgrades,
-            handler: Arc::new(Handler { kind, shared: shared.clone() }),
-        })
-    };
-    kind::ALL.iter().map(row).collect()
+/// The rows of the resource tables, and what they are to be given once it is there.
+#[derive(Debug)]
+pub struct Rows {
+    /// Of the Sandbox.
+    pub sandbox: Vec<Subresource>,
+    /// Of the SandboxClaim.
+    pub claim: Vec<Subresource>,
+    pub entrance: Entrance,
+    pub metrics: StreamMetrics,
+}
+
+impl Rows {
+    pub fn new(streams: Arc<dyn Streams>, config: Config) -> Self {
+        let sessions = Arc::new(Semaphore::new(config.sessions_max));
+        let (entrance, metrics) = (Entrance::default(), StreamMetrics::default());
+        let shared = Arc::new(Shared { streams, config, sessions, metrics: metrics.clone() });
+        let rows = |origin: Origin| {
+            let row = |kind: &'static kind::Kind| {
+                let (entrance, shared) = (entrance.clone(), shared.clone());
+                Subresource::Connect(ConnectDef {
+                    name: kind.name,
+                    methods: kind.methods,
+                    options: Gvk::new(GROUP, VERSION, kind.options),
+                    parameters: kind.parameters,
+                    takes_path: false,
+                    needs_create: kind.upgrades,
+                    handler: Arc::new(Handler { kind, origin, entrance, shared }),
+                })
+            };
+            kind::ALL.iter().map(row).collect()
+        };
+        let (sandbox, claim) = (rows(Origin::Sandbox), rows(Origin::Claim));
+        Self { sandbox, claim, entrance, metrics }
+    }
 }
 
 #[cfg(test)]

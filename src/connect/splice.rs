@@ -1,15 +1,18 @@
-//! Bytes both ways, understood by nobody here.
+//! Bytes both ways, understood by nobody here, and a last word to the client.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use apiserver::tasks::CancellationToken;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::timeout;
 
+use super::frames::{Counted, Frames, close};
 use crate::cluster::streams::Io;
 
 const BUFFER_BYTES: usize = 32 << 10;
+/// For the last word: whoever does not read it must not keep the stream.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Why a stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,27 +23,87 @@ pub(super) enum Ended {
     Idle,
     TooOld,
     Stopping,
+    Suspended,
+    Deleted,
+    /// The Sandbox has another owner.
+    Rebound,
+    /// The user may no longer do this.
+    Forbidden,
+}
+
+impl Ended {
+    /// For metrics.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Broken => "broken",
+            Self::Idle => "idle",
+            Self::TooOld => "too_old",
+            Self::Stopping => "stopping",
+            Self::Suspended => "suspended",
+            Self::Deleted => "deleted",
+            Self::Rebound => "rebound",
+            Self::Forbidden => "forbidden",
+        }
+    }
+
+    /// Code and reason for a WebSocket's close: RFC 6455 section 7.4.1.
+    fn goodbye(self) -> Option<(u16, &'static str)> {
+        Some(match self {
+            Self::Closed | Self::Broken => return None,
+            Self::Idle => (1008, "nothing was sent for too long"),
+            Self::TooOld => (1008, "the stream has reached its greatest age"),
+            Self::Stopping => (1001, "the server is shutting down"),
+            Self::Suspended => (1001, "the sandbox was suspended"),
+            Self::Deleted => (1001, "the sandbox was deleted"),
+            Self::Rebound => (1001, "the sandbox has another owner now"),
+            Self::Forbidden => (1008, "the right to this stream was withdrawn"),
+        })
+    }
+}
+
+/// What ends a stream besides its ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) idle: Duration,
+    pub(super) lifetime: Duration,
 }
 
 /// Copies until either end is through, as kube-apiserver's own proxy does: Kubernetes' protocols
-/// know no half-closed connection (`[apimachinery] pkg/util/proxy/upgradeaware.go`).
+/// know no half-closed connection (`[apimachinery] pkg/util/proxy/upgradeaware.go`). Or until
+/// `over` says why not; over a WebSocket the client is told so, if it is not in the middle of a
+/// frame.
 pub(super) async fn splice(
     client: impl Io,
     pod: impl Io,
-    (idle_timeout, lifetime_max): (Duration, Duration),
-    stop: &CancellationToken,
+    limits: Limits,
+    websocket: bool,
+    over: impl Future<Output = Ended>,
 ) -> Ended {
     let moved = AtomicU64::new(0);
-    let (client_read, client_write) = tokio::io::split(client);
+    let mut frames = Frames::default();
+    let (client_read, mut client_write) = tokio::io::split(client);
     let (pod_read, pod_write) = tokio::io::split(pod);
     let ended = |result: io::Result<()>| if result.is_ok() { Ended::Closed } else { Ended::Broken };
-    tokio::select! {
-        result = pump(pod_read, client_write, &moved) => ended(result),
-        result = pump(client_read, pod_write, &moved) => ended(result),
-        () = idle(&moved, idle_timeout) => Ended::Idle,
-        () = tokio::time::sleep(lifetime_max) => Ended::TooOld,
-        () = stop.cancelled() => Ended::Stopping,
+    let why = {
+        let counted = Counted { inner: &mut client_write, frames: &mut frames };
+        tokio::select! {
+            result = pump(pod_read, counted, &moved) => ended(result),
+            result = pump(client_read, pod_write, &moved) => ended(result),
+            () = idle(&moved, limits.idle) => Ended::Idle,
+            () = tokio::time::sleep(limits.lifetime) => Ended::TooOld,
+            why = over => why,
+        }
+    };
+    if let Some((code, reason)) = why.goodbye().filter(|_| websocket && frames.is_between()) {
+        let last = async {
+            client_write.write_all(&close(code, reason)).await?;
+            client_write.shutdown().await
+        };
+        // It ends either way.
+        _ = timeout(GOODBYE, last).await;
     }
+    why
 }
 
 async fn pump(

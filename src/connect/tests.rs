@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::time::Duration;
 
 use apiserver::meta::ObjectKey;
 use apiserver::server::response;
-use apiserver::tasks::CancellationToken;
 use http::header::{HeaderMap, HeaderValue};
 use http::{HeaderName, StatusCode};
 use http_body_util::BodyExt as _;
@@ -11,9 +11,10 @@ use sandbox_api::Sandbox;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
+use super::found::starts;
 use super::kind::{ALL, Kind};
 use super::request::{query, switched_headers, upgrade_headers};
-use super::splice::{Ended, splice};
+use super::splice::{Ended, Limits, splice};
 use super::{answer, target};
 use crate::cluster::streams::PodFacts;
 use crate::cluster::{ChildMeta, Owner, PodPhase};
@@ -76,6 +77,40 @@ fn the_pod_is_the_recorded_one_of_a_sandbox_that_shall_run() {
     let other = ObjectKey::namespaced("ns", "other");
     assert_eq!(of(sandbox("Running", Some("other"))), Ok(other));
     assert!(of(sandbox("Suspended", Some("box"))).unwrap_err().contains("suspended"));
+}
+
+#[test]
+fn what_is_on_its_way_is_waited_for() {
+    let with = |mode: &str, phase: &str, generation: i64, observed: i64| {
+        let mut value = serde_json::to_value(sandbox(mode, None)).unwrap();
+        value["metadata"]["generation"] = json!(generation);
+        value["status"] = json!({"phase": phase, "observedGeneration": observed});
+        serde_json::from_value::<Sandbox>(value).unwrap()
+    };
+    for (mode, phase, generation, observed, expected) in [
+        ("Running", "Pending", 1, 1, true),
+        ("Running", "Resuming", 2, 2, true),
+        // The status is of the time before it was asked to run.
+        ("Running", "Suspended", 2, 1, true),
+        ("Running", "Running", 3, 2, true),
+        ("Running", "Running", 3, 3, false),
+        ("Running", "Succeeded", 1, 1, false),
+        ("Running", "Failed", 2, 1, false),
+        ("Suspended", "Suspending", 2, 2, false),
+        ("Suspended", "Suspended", 2, 2, false),
+    ] {
+        let got = starts(&with(mode, phase, generation, observed));
+        assert_eq!(got, expected, "{mode} {phase} {generation} {observed}");
+    }
+    assert!(starts(&sandbox("Running", None)), "not looked at yet");
+    for (reason, expected) in [("DependenciesNotReady", true), ("ReconcilerError", false)] {
+        let mut value = serde_json::to_value(sandbox("Running", None)).unwrap();
+        value["status"] = json!({"phase": "Pending", "conditions": [{
+            "type": "Ready", "status": "False", "reason": reason, "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }]});
+        assert_eq!(starts(&serde_json::from_value(value).unwrap()), expected, "{reason}");
+    }
 }
 
 #[test]
@@ -232,12 +267,12 @@ async fn an_answer_without_a_stream_is_told_within_limits() {
 }
 
 const LONG: Duration = Duration::from_secs(3600);
+const LIMITS: Limits = Limits { idle: LONG, lifetime: LONG };
 
 #[tokio::test(start_paused = true)]
 async fn bytes_go_both_ways_until_either_end_is_through() {
     let (mut client, ours) = duplex(8);
     let (mut pod, theirs) = duplex(8);
-    let stop = CancellationToken::new();
     let ends = async {
         let mut text = [0; 26];
         let (sent, received) = tokio::join!(
@@ -259,33 +294,61 @@ async fn bytes_go_both_ways_until_either_end_is_through() {
     let ends = async {
         tokio::time::timeout(LONG / 2, ends).await.unwrap();
     };
-    let (ended, ()) = tokio::join!(splice(ours, theirs, (LONG, LONG), &stop), ends);
+    let (ended, ()) = tokio::join!(splice(ours, theirs, LIMITS, true, pending()), ends);
     assert_eq!(ended, Ended::Closed);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_ends_when_idle_when_old_and_with_the_server() {
+async fn a_stream_that_is_ended_says_why() {
     let short = Duration::from_secs(60);
-    for (limits, stopping, expected) in [
-        ((short, LONG), false, Ended::Idle),
-        ((LONG, short), false, Ended::TooOld),
-        ((LONG, LONG), true, Ended::Stopping),
+    for (idle, lifetime, over, expected, code) in [
+        (short, LONG, None, Ended::Idle, 1008_u16),
+        (LONG, short, None, Ended::TooOld, 1008),
+        (LONG, LONG, Some(Ended::Stopping), Ended::Stopping, 1001),
+        (LONG, LONG, Some(Ended::Suspended), Ended::Suspended, 1001),
+        (LONG, LONG, Some(Ended::Forbidden), Ended::Forbidden, 1008),
     ] {
-        let (_client, ours) = duplex(8);
-        let (_pod, theirs) = duplex(8);
-        let stop = CancellationToken::new();
-        if stopping {
-            stop.cancel();
+        // Between two frames, in the middle of one, and where nobody speaks of frames.
+        for (said, websocket, told) in
+            [(&[0x82, 1, 7][..], true, true), (&[0x82, 2, 7], true, false), (&[], false, false)]
+        {
+            let (mut client, ours) = duplex(64);
+            let (mut pod, theirs) = duplex(64);
+            pod.write_all(said).await.unwrap();
+            let over = async {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                match over {
+                    Some(why) => why,
+                    None => pending().await,
+                }
+            };
+            let got = splice(ours, theirs, Limits { idle, lifetime }, websocket, over).await;
+            assert_eq!(got, expected);
+            let mut heard = Vec::new();
+            client.read_to_end(&mut heard).await.unwrap();
+            let last = heard.strip_prefix(said).unwrap();
+            if told {
+                assert_eq!((last[0], &last[2..4]), (0x88, &code.to_be_bytes()[..]), "{got:?}");
+            } else {
+                assert!(last.is_empty(), "{got:?}");
+            }
         }
-        assert_eq!(splice(ours, theirs, limits, &stop).await, expected);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_read_the_last_word_is_left() {
+    let (_client, ours) = duplex(2);
+    let (_pod, theirs) = duplex(2);
+    let over = async { Ended::Deleted };
+    let done = splice(ours, theirs, LIMITS, true, over);
+    assert_eq!(tokio::time::timeout(LONG / 2, done).await.unwrap(), Ended::Deleted);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_moves_is_not_idle() {
     let (mut client, ours) = duplex(64);
     let (_pod, theirs) = duplex(64);
-    let stop = CancellationToken::new();
     let busy = async {
         for _ in 0..10 {
             tokio::time::sleep(Duration::from_secs(50)).await;
@@ -293,7 +356,7 @@ async fn a_stream_that_moves_is_not_idle() {
         }
         drop(client);
     };
-    let limits = (Duration::from_secs(60), LONG);
-    let (ended, ()) = tokio::join!(splice(ours, theirs, limits, &stop), busy);
+    let limits = Limits { idle: Duration::from_secs(60), lifetime: LONG };
+    let (ended, ()) = tokio::join!(splice(ours, theirs, limits, false, pending()), busy);
     assert_eq!(ended, Ended::Closed);
 }

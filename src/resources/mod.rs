@@ -32,6 +32,7 @@ const CATEGORY: &str = "sandboxing";
 #[derive(Default)]
 pub struct Extensions {
     pub sandbox: Vec<Subresource>,
+    pub claim: Vec<Subresource>,
     pub warm_pool: Vec<Subresource>,
     pub claim_creation: Option<Arc<dyn Create>>,
 }
@@ -48,6 +49,7 @@ pub fn defs(extensions: Extensions) -> Vec<ResourceDef> {
     sandbox.subresources.extend(extensions.sandbox);
     let mut claim = sandbox_claim::def();
     claim.creation = extensions.claim_creation;
+    claim.subresources.extend(extensions.claim);
     let mut pool = sandbox_warm_pool::def();
     pool.subresources.extend(extensions.warm_pool);
     vec![sandbox, sandbox_template::def(), claim, pool]

@@ -76,6 +76,7 @@ impl Product {
         let entrance = Entrance::default();
         let defs = resources::defs(Extensions {
             sandbox: resources::sandbox::actions::subresources(),
+            claim: Vec::new(),
             warm_pool: vec![entrance.action()],
             claim_creation: Some(entrance.creation()),
         });

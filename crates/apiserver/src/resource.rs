@@ -8,7 +8,7 @@ use http::Response;
 use http::request::Parts;
 use serde_json::Value;
 
-use crate::auth::Permit;
+use crate::auth::{Authorizer, Permit};
 use crate::meta::{GroupResource, Gvk, Object, ObjectKey, Scope};
 use crate::registry::{Store, Strategy};
 use crate::request::WriteOptions;
@@ -216,6 +216,8 @@ pub struct ConnectRequest<'a> {
     pub store: &'a Store,
     /// For what goes on after the response's head. Such a task must end when the group stops.
     pub tasks: &'a Tasks,
+    /// For rights beside the one that was asked for, and to ask again while the stream lasts.
+    pub authorizer: &'a Arc<Authorizer>,
 }
 
 /// A byte stream to something that stands behind an object.

@@ -14,6 +14,7 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/tools/remotecommand"
@@ -33,7 +34,12 @@ func serving(spec map[string]any) {
 
 func streamURL(t *testing.T, config *rest.Config, ns, name, stream string, query url.Values) *url.URL {
 	t.Helper()
-	at, err := url.Parse(config.Host + sandboxPath(ns, name) + "/" + stream)
+	return urlOf(t, config, sandboxPath(ns, name)+"/"+stream, query)
+}
+
+func urlOf(t *testing.T, config *rest.Config, path string, query url.Values) *url.URL {
+	t.Helper()
+	at, err := url.Parse(config.Host + path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,6 +65,12 @@ func executor(t *testing.T, config *rest.Config, protocol string, at *url.URL) r
 
 func execute(t *testing.T, config *rest.Config, protocol, ns, name, stdin string, command ...string) (stdout, stderr string, err error) {
 	t.Helper()
+	return executeAt(t, config, protocol, sandboxPath(ns, name), stdin, command...)
+}
+
+// executeAt the path of a Sandbox or of a claim.
+func executeAt(t *testing.T, config *rest.Config, protocol, path, stdin string, command ...string) (stdout, stderr string, err error) {
+	t.Helper()
 	query := url.Values{"command": command, "stdout": {"true"}, "stderr": {"true"}}
 	var out, errors bytes.Buffer
 	options := remotecommand.StreamOptions{Stdout: &out, Stderr: &errors}
@@ -68,21 +80,27 @@ func execute(t *testing.T, config *rest.Config, protocol, ns, name, stdin string
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	err = executor(t, config, protocol, streamURL(t, config, ns, name, "exec", query)).StreamWithContext(ctx, options)
+	err = executor(t, config, protocol, urlOf(t, config, path+"/exec", query)).StreamWithContext(ctx, options)
 	return out.String(), errors.String(), err
 }
 
-// streamer makes a user with these verbs on one stream, and nothing else anywhere.
-func streamer(t *testing.T, ns, name, stream string, verbs ...string) *rest.Config {
+// bindRule gives the user NAME-of-NS these verbs on these resources of ours.
+func bindRule(t *testing.T, ns, name string, resources []string, verbs ...string) {
 	t.Helper()
 	_, err := core.RbacV1().Roles(ns).Create(context.Background(), &rbacv1.Role{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{cluster.Group}, Resources: []string{"sandboxes/" + stream}, Verbs: verbs}},
+		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{cluster.Group}, Resources: resources, Verbs: verbs}},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	bindUser(t, ns, "Role", name, name+"-of-"+ns)
+}
+
+// streamer makes a user with these verbs on one stream, and nothing else anywhere.
+func streamer(t *testing.T, ns, name, stream string, verbs ...string) *rest.Config {
+	t.Helper()
+	bindRule(t, ns, name, []string{"sandboxes/" + stream}, verbs...)
 	config := user(t, name+"-of-"+ns)
 	method := map[string]string{"get": http.MethodGet, "create": http.MethodPost}[verbs[0]]
 	want := map[bool]int{true: http.StatusForbidden, false: http.StatusBadRequest}
@@ -171,14 +189,19 @@ func TestExec(t *testing.T) {
 	})
 	t.Run("suspended", func(t *testing.T) {
 		mustAct(t, ns, "box", "suspend", "wait=true")
-		text := `Operation cannot be fulfilled on sandboxes.sandbox.x-k8s.io "box": the sandbox is suspended; resume it first`
+		text := `Operation cannot be fulfilled on sandboxes.sandbox.x-k8s.io "box": the sandbox is suspended`
 		for _, protocol := range []string{"WebSocket", "SPDY"} {
-			if _, _, err := execute(t, both, protocol, ns, "box", "", "true"); err == nil || !strings.Contains(err.Error(), text) {
+			_, _, err := execute(t, both, protocol, ns, "box", "", "true")
+			if err == nil || !strings.Contains(err.Error(), text+", and to resume it takes the right to create sandboxes/resume") {
 				t.Errorf("%s: %v", protocol, err)
 			}
 		}
+		// Looking at what it said needs no Sandbox that runs, and has none.
 		got := send(t, admin, http.MethodGet, sandboxPath(ns, "box")+"/log", "", "")
-		mustFail(t, got, http.StatusConflict, "Conflict", text)
+		mustFail(t, got, http.StatusConflict, "Conflict", text+"; resume it first")
+		if mode, _, _ := unstructured.NestedString(getSandbox(t, ns, "box").Object, "spec", "operatingMode"); mode != "Suspended" {
+			t.Errorf("it was resumed: %s", mode)
+		}
 	})
 }
 

@@ -3,6 +3,8 @@
 //! Wire rules: `[apiserver] pkg/endpoints/handlers/rest.go` ConnectResource; the second question
 //! of authorization is that of `[kubernetes] AuthorizePodWebsocketUpgradeCreatePermission`.
 
+use std::sync::Arc;
+
 use http::Response;
 use http::request::Parts;
 
@@ -16,7 +18,7 @@ use crate::status::ApiError;
 use crate::tasks::Tasks;
 
 pub(super) struct Stream<'a> {
-    pub(super) authorizer: &'a Authorizer,
+    pub(super) authorizer: &'a Arc<Authorizer>,
     pub(super) store: &'a Store,
     pub(super) tasks: &'a Tasks,
 }
@@ -48,6 +50,7 @@ impl Stream<'_> {
             body,
             store: self.store,
             tasks: self.tasks,
+            authorizer: self.authorizer,
         };
         def.handler.connect(request).await
     }

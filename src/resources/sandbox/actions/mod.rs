@@ -15,6 +15,7 @@ use apiserver::resource::{Action, ActionDef, Subresource};
 use sandbox_api::{GROUP, OperatingMode, VERSION};
 
 use self::mode::SetMode;
+pub use self::mode::set as set_mode;
 use self::restart::Restart;
 
 const WAITING: &[(&str, &str)] = &[

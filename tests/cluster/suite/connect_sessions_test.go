@@ -1,0 +1,168 @@
+package suite
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/remotecommand"
+
+	"sandbox-apiserver.local/cluster/suite/internal/cluster"
+)
+
+func claimPath(ns, name string) string {
+	return groupVersion + "/namespaces/" + ns + "/sandboxclaims/" + name
+}
+
+func TestStreamsOfAClaim(t *testing.T) {
+	calm(t)
+	ns := namespace(t)
+	makePool(t, ns, "served", 1)
+	got := send(t, admin, http.MethodPost, poolPath(ns, "served")+"/claim", asJSON, `{"metadata":{"name":"mine"}}`)
+	claim := claimed(t, got, http.StatusCreated)
+	sandbox := boundTo(claim, "name")
+	path := claimPath(ns, "mine")
+	bindRule(t, ns, "claimant", []string{"sandboxclaims/exec", "sandboxclaims/log"}, "create", "get")
+	claimant := user(t, "claimant-of-"+ns)
+	eventually(t, "right of claimant", patience, func() (bool, string) {
+		got := send(t, claimant, http.MethodPost, claimPath(ns, "absent")+"/exec", "", "")
+		return got.code != http.StatusForbidden, got.body
+	})
+	for _, protocol := range []string{"WebSocket", "SPDY"} {
+		out, _, err := executeAt(t, claimant, protocol, path, "", "hostname")
+		if err != nil || out != sandbox+"\n" {
+			t.Errorf("%s: %q %v, bound to %s", protocol, out, err, sandbox)
+		}
+	}
+	if got := send(t, claimant, http.MethodGet, path+"/log", "", ""); got.code != http.StatusOK {
+		t.Errorf("log: %d %s", got.code, got.body)
+	}
+	// It is a right on the claim alone.
+	_, _, err := execute(t, claimant, "SPDY", ns, sandbox, "", "true")
+	if err == nil || !strings.Contains(err.Error(), cannot(ns, "claimant", "create", "sandboxes/exec", sandbox)) {
+		t.Errorf("on the Sandbox itself: %v", err)
+	}
+	// One that waits has nothing to speak to.
+	body := `{"metadata":{"name":"waits"},"spec":{"replicas":9,"onEmptyPool":"Wait"}}`
+	claimed(t, send(t, admin, http.MethodPost, poolPath(ns, "served")+"/claim", asJSON, body), http.StatusCreated)
+	_, _, err = executeAt(t, admin, "SPDY", claimPath(ns, "waits"), "", "true")
+	if err == nil || !strings.Contains(err.Error(), "the claim is not bound to a Sandbox") {
+		t.Errorf("of a claim that waits: %v", err)
+	}
+}
+
+func TestASandboxIsWokenByItsUse(t *testing.T) {
+	calm(t)
+	ns := namespace(t)
+	createSandbox(t, ns, "sleeper", cluster.Suspended)
+	waitSuspended(t, ns, "sleeper")
+	bindRule(t, ns, "waker", []string{"sandboxes/exec", "sandboxes/resume"}, "create", "get")
+	waker := user(t, "waker-of-"+ns)
+	eventually(t, "right of waker", patience, func() (bool, string) {
+		got := send(t, waker, http.MethodPost, sandboxPath(ns, "absent")+"/exec", "", "")
+		return got.code != http.StatusForbidden, got.body
+	})
+	before := getSandbox(t, ns, "sleeper").GetGeneration()
+	var crowd sync.WaitGroup
+	for range 10 {
+		crowd.Go(func() {
+			if out, _, err := execute(t, waker, "WebSocket", ns, "sleeper", "", "echo", "awake"); err != nil || out != "awake\n" {
+				t.Errorf("%q %v", out, err)
+			}
+		})
+	}
+	crowd.Wait()
+	after := getSandbox(t, ns, "sleeper")
+	if mode, _, _ := unstructured.NestedString(after.Object, "spec", "operatingMode"); mode != "Running" {
+		t.Errorf("operating mode %q", mode)
+	}
+	if after.GetGeneration() != before+1 {
+		t.Errorf("ten requests wrote it %d times", after.GetGeneration()-before)
+	}
+}
+
+// session holds a stream open and tells how it ended.
+func session(t *testing.T, config *rest.Config, protocol, ns, name string) <-chan error {
+	t.Helper()
+	query := url.Values{"command": {"sh", "-c", "echo open; sleep 600"}, "stdout": {"true"}}
+	ended := make(chan error, 1)
+	opened := make(chan struct{})
+	reader, writer := io.Pipe()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
+	t.Cleanup(cancel)
+	stream := executor(t, config, protocol, streamURL(t, config, ns, name, "exec", query))
+	go func() { ended <- stream.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: writer}) }()
+	go func() {
+		var said bytes.Buffer
+		if _, err := io.CopyN(&said, reader, int64(len("open\n"))); err == nil {
+			close(opened)
+		}
+		_, _ = io.Copy(io.Discard, reader)
+	}()
+	select {
+	case <-opened:
+	case err := <-ended:
+		t.Fatalf("the session ended at once: %v", err)
+	case <-time.After(patience):
+		t.Fatal("the session did not open")
+	}
+	return ended
+}
+
+func mustEnd(t *testing.T, what string, ended <-chan error, reason string) {
+	t.Helper()
+	select {
+	case err := <-ended:
+		if reason != "" && (err == nil || !strings.Contains(err.Error(), reason)) {
+			t.Errorf("%s: ended with %v, not %q", what, err, reason)
+		}
+	case <-time.After(patience):
+		t.Errorf("%s: the session goes on", what)
+	}
+}
+
+func TestASessionEndsWithItsSandbox(t *testing.T) {
+	calm(t)
+	ns := namespace(t)
+	for _, name := range []string{"suspended", "deleted"} {
+		createSandbox(t, ns, name)
+	}
+	for name, end := range map[string]func(){
+		"suspended": func() { mustAct(t, ns, "suspended", "suspend", "") },
+		"deleted": func() {
+			if err := sandboxes(ns).Delete(context.Background(), "deleted", metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		waitReady(t, ns, name)
+		overWebSocket := session(t, admin, "WebSocket", ns, name)
+		overSPDY := session(t, admin, "SPDY", ns, name)
+		end()
+		mustEnd(t, name+" over WebSocket", overWebSocket, "the sandbox was "+name)
+		// SPDY has no words for it.
+		mustEnd(t, name+" over SPDY", overSPDY, "")
+	}
+}
+
+func TestASessionEndsWithItsRight(t *testing.T) {
+	calm(t)
+	ns := namespace(t)
+	createSandbox(t, ns, "box")
+	waitReady(t, ns, "box")
+	temporary := streamer(t, ns, "temporary", "exec", "create", "get")
+	ended := session(t, temporary, "WebSocket", ns, "box")
+	if err := core.RbacV1().Roles(ns).Delete(context.Background(), "temporary", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	mustEnd(t, "without its right", ended, "the right to this stream was withdrawn")
+}
