@@ -2,6 +2,7 @@
 //! native Kubernetes API. The product; the machinery is the `apiserver` crate.
 
 pub mod app;
+pub mod bucket;
 pub mod claims;
 pub mod cluster;
 pub mod conditions;
