@@ -1,6 +1,7 @@
 //! A host cluster in memory for simulations: it has the caches of the real one, and tests decide
 //! when news reaches them, when Pods start and stop, and what goes wrong.
 
+mod events;
 mod policies;
 mod truth;
 
@@ -15,6 +16,7 @@ use k8s_openapi::api::core::v1::{Pod, PodCondition, PodIP, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use tokio::sync::broadcast;
 
+pub use self::events::FakeEvents;
 pub use self::policies::FakePolicies;
 use self::truth::{Id, Stored, Truth};
 use super::cache::{Caches, sandbox_of};

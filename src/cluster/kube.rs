@@ -1,6 +1,7 @@
 //! The real host cluster: the one product file that holds a `kube::Client`.
 
 mod convert;
+mod events;
 mod policies;
 mod streams;
 
@@ -16,13 +17,14 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::runtime::events::Recorder;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::broadcast;
 
-use self::convert::{events, merge_patch, revision, translate};
+use self::convert::{merge_patch, revision, translate, watched};
 use super::cache::{Cache, Caches, sandbox_of};
 use super::counts::WriteVerb;
 use super::policies::PolicyChange;
@@ -81,6 +83,7 @@ struct Inner {
     runtime_classes: Mutex<Option<Vec<RuntimeClassView>>>,
     changes: broadcast::Sender<Change>,
     policy_changes: broadcast::Sender<PolicyChange>,
+    recorder: Recorder,
     writes: Arc<WriteCounts>,
 }
 
@@ -94,6 +97,7 @@ impl KubeCluster {
     pub fn new(client: Client, config: Config) -> Self {
         let (changes, _) = broadcast::channel(config.changes_max);
         let (policy_changes, _) = broadcast::channel(config.changes_max);
+        let recorder = events::recorder(client.clone(), &config.manager);
         Self(Arc::new(Inner {
             client,
             config,
@@ -101,6 +105,7 @@ impl KubeCluster {
             runtime_classes: Mutex::default(),
             changes,
             policy_changes,
+            recorder,
             writes: Arc::default(),
         }))
     }
@@ -116,7 +121,7 @@ impl KubeCluster {
         let cluster = self.clone();
         let stop = tasks.stopping().clone();
         tasks.spawn("watch-runtime-classes", OnExit::Shutdown, async move {
-            let events = events(
+            let events = watched(
                 Api::<RuntimeClass>::all(cluster.0.client.clone()),
                 watcher::Config::default(),
             );
@@ -142,7 +147,7 @@ impl KubeCluster {
         let stop = tasks.stopping().clone();
         tasks.spawn(name, OnExit::Shutdown, async move {
             let config = watcher::Config::default().labels(NAME_HASH_LABEL);
-            let events = events(Api::<K>::all(inner.client.clone()), config);
+            let events = watched(Api::<K>::all(inner.client.clone()), config);
             let mut events = std::pin::pin!(events.take_until(stop.cancelled()));
             while let Some(event) = events.next().await {
                 inner.take(cache(&inner), event);

@@ -7,6 +7,7 @@
 
 mod cache;
 pub mod counts;
+pub mod events;
 pub mod fake;
 pub mod kube;
 pub mod policies;

@@ -16,7 +16,7 @@ use tracing::warn;
 use crate::cluster::{ChildKind, ClusterError, MetadataPatch};
 
 /// A watch that goes on after failures, with a growing pause; each is logged.
-pub(super) fn events<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = Event<K>>
+pub(super) fn watched<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = Event<K>>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
 {

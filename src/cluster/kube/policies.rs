@@ -11,7 +11,7 @@ use kube::runtime::watcher::{self, Event};
 use tokio::sync::broadcast;
 
 use super::KubeCluster;
-use super::convert::events;
+use super::convert::watched;
 use crate::cluster::counts::WriteVerb;
 use crate::cluster::policies::{NetworkPolicies, PolicyChange, PolicyError, TEMPLATE_LABEL};
 
@@ -22,7 +22,7 @@ impl KubeCluster {
         let stop = tasks.stopping().clone();
         tasks.spawn("watch-policies", OnExit::Shutdown, async move {
             let config = watcher::Config::default().labels(TEMPLATE_LABEL);
-            let events = events(Api::<NetworkPolicy>::all(inner.client.clone()), config);
+            let events = watched(Api::<NetworkPolicy>::all(inner.client.clone()), config);
             let mut events = std::pin::pin!(events.take_until(stop.cancelled()));
             while let Some(event) = events.next().await {
                 let change = match event {
