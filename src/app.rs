@@ -15,6 +15,7 @@ use crate::claims::{Claims, Entrance};
 use crate::cluster::Cluster as _;
 use crate::cluster::kube::KubeCluster;
 use crate::config::{self, Config, Etcd};
+use crate::events::{self, Events};
 use crate::provision::{Driver, LoopMetrics, Policy, StoreSandboxes};
 use crate::resources::Extensions;
 use crate::{claims, cluster, connect, pools, provision, resources, templates};
@@ -74,8 +75,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     });
     host.metrics.register(|registry| rows.metrics.register(registry));
     keep_templates(&host, &kinds, cluster.clone())?;
+    let events = tell_events(&host, cluster.clone());
     provision(&config, &mut host, cluster, kinds.sandboxes.clone());
-    entrance.open(supply(&config, &host, &kinds)?);
+    entrance.open(supply(&config, &host, &kinds, events)?);
     host.serve(stores).await
 }
 
@@ -103,7 +105,7 @@ impl Kinds {
 }
 
 /// Starts what keeps pools and claims, and returns what answers claims.
-fn supply(config: &Config, host: &Host, kinds: &Kinds) -> anyhow::Result<Claims> {
+fn supply(config: &Config, host: &Host, kinds: &Kinds, events: Events) -> anyhow::Result<Claims> {
     let permit = Permit::internal("system:sandbox-apiserver:claims");
     let kv: Arc<dyn Kv> = if config.claim_group_commit {
         Arc::new(GroupCommit::start(host.kv(), &GroupOptions::default(), &host.tasks))
@@ -134,11 +136,24 @@ fn supply(config: &Config, host: &Host, kinds: &Kinds) -> anyhow::Result<Claims>
         clock: host.clock.clone(),
         permit: Permit::internal("system:sandbox-apiserver:warm-pools"),
         policy: pools::Policy::default(),
+        events,
     };
-    pools::start(parts, &host.tasks)?;
+    let pool_metrics = pools::start(parts, &host.tasks)?;
     let metrics = claims.metrics().clone();
-    host.metrics.register(|registry| metrics.register(registry));
+    host.metrics.register(|registry| {
+        metrics.register(registry);
+        registry.register_collector(Box::new(pool_metrics));
+    });
     Ok(claims)
+}
+
+/// Starts what writes Events to the cluster.
+fn tell_events(host: &Host, cluster: KubeCluster) -> Events {
+    let config = events::Config::default();
+    let events = Events::start(Arc::new(cluster), host.clock.clone(), config, &host.tasks);
+    let metrics = events.metrics().clone();
+    host.metrics.register(|registry| metrics.register(registry));
+    events
 }
 
 /// Starts what keeps templates and their NetworkPolicies.

@@ -35,7 +35,8 @@ pub struct Member {
     pub suspended: bool,
     /// `False` of the Pod's condition PodScheduled: nowhere to go.
     pub unschedulable: bool,
-    /// Why it is not ready.
+    /// Why it is not ready: reason and message of its condition Ready.
+    pub reason: String,
     pub message: String,
     pub created: Option<Timestamp>,
 }
@@ -75,6 +76,7 @@ impl Member {
             finished: is(condition::FINISHED, "True"),
             suspended: object.at("spec.operatingMode").is_some_and(|mode| mode == "Suspended"),
             unschedulable: is(condition::POD_SCHEDULED, "False"),
+            reason: text(condition(condition::READY).and_then(|ready| ready.get("reason"))),
             message: text(condition(condition::READY).and_then(|ready| ready.get("message"))),
             created: object.meta_str("creationTimestamp").and_then(|time| time.parse().ok()),
         })

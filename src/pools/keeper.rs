@@ -7,29 +7,31 @@
 //! were asked for, however many servers keep the pool and however late their memory is.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use apiserver::auth::Permit;
 use apiserver::clock::Clock;
-use apiserver::meta::{Object, ObjectKey, Scope};
-use apiserver::registry::{Commit, DeleteOutcome, Item, Part, Store, Transaction};
-use apiserver::request::{
-    DeleteOptions, GetOptions, ListOptions, Preconditions, ResourceVersionMatch, WriteOptions,
-};
-use apiserver::selector::LabelSelector;
+use apiserver::meta::{Object, ObjectKey};
+use apiserver::registry::{Part, Store};
+use apiserver::request::{GetOptions, WriteOptions};
 use apiserver::status::ApiError;
 use apiserver::storage::Kv;
 use apiserver::warnings::Warnings;
 use async_trait::async_trait;
-use sandbox_api::{API_VERSION, SandboxTemplate, SandboxWarmPool, SandboxWarmPoolStatus, keys};
-use serde_json::{Map, Value, json};
+use jiff::Timestamp;
+use sandbox_api::{SandboxTemplate, SandboxWarmPool, SandboxWarmPoolStatus};
+use serde_json::Value;
 
-use super::plan::{Observed, Plan, Policy, plan};
+use super::metrics::Figures;
+use super::plan::{Observed, Plan, Policy, Why, plan};
+use super::setbacks::Setbacks;
+use super::story;
+use crate::bucket::Bucket;
 use crate::claims::stock::{Member, Stock};
 use crate::claims::{Claims, Lookup};
-use crate::hash::name_hash;
-use crate::resources::sandbox_template::instance::{instance, revision};
+use crate::events::Events;
+use crate::resources::sandbox_template::instance::revision;
 use crate::runner::Reconcile;
 
 /// The shortest time between two writes of a status that creates nothing.
@@ -37,6 +39,9 @@ const STATUS_PERIOD: Duration = Duration::from_millis(500);
 
 /// Claims are counted for a minute.
 const COUNTED_SECONDS: i64 = 60;
+
+/// How long after a claim more are expected. The moment of a claim is known to the second.
+const BUSY_SECONDS: i64 = 2;
 
 /// Keeps pools, one after the other.
 #[derive(Debug)]
@@ -49,7 +54,12 @@ pub(super) struct Keeper {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) permit: Permit,
     pub(super) policy: Policy,
+    pub(super) events: Events,
     pub(super) memory: Mutex<HashMap<ObjectKey, Memory>>,
+    /// What all pools may make.
+    pub(super) tokens: Mutex<Bucket>,
+    /// When a claim was last bound from any pool.
+    pub(super) last_claim: Mutex<Option<Timestamp>>,
     pub(super) claims: Claims,
     /// Deleted pools that take with them who waits for them.
     pub(super) ended: Mutex<HashSet<ObjectKey>>,
@@ -58,11 +68,15 @@ pub(super) struct Keeper {
 /// What is remembered of a pool between passes; lost with the process.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Memory {
-    failures: u32,
+    pub(super) setbacks: Setbacks,
+    /// Members on their way to ready, after the last pass.
+    starting: usize,
     /// When a status was last written for its own sake.
-    written: Option<jiff::Timestamp>,
+    written: Option<Timestamp>,
     /// Claims of the last minute by uid.
-    claimed: HashMap<String, jiff::Timestamp>,
+    claimed: HashMap<String, Timestamp>,
+    /// `None` = it has not been looked at, or there is no such pool.
+    pub(super) figures: Option<Figures>,
 }
 
 #[async_trait]
@@ -94,38 +108,15 @@ impl Reconcile for Keeper {
         let template = self.templates.get(&ObjectKey::namespaced(namespace, name.as_str())).await?;
         let revision = template.as_ref().map(|template| revision(&template.spec));
         let now = self.clock.now();
-        let (failures, claimed_per_minute) = self.remembered(key, now);
-        let observed = Observed {
-            pool: &pool,
-            revision: revision.as_deref(),
-            members: &members,
-            claimed_per_minute,
-            failures,
-        };
-        let plan = plan(&observed, now, &self.policy);
-        let mut all_gone = true;
-        for place in &plan.delete {
-            all_gone &= self.delete(&members[*place]).await?;
-        }
+        let plan = self.plan(key, &pool, revision.as_deref(), &members, now);
+        let all_gone = self.remove(key, &pool, &members, &plan.delete, now).await?;
         // The plan replaces what it deletes; what is still there takes up room.
         if !all_gone && plan.create > 0 {
             return Ok(Some(self.policy.pause));
         }
         match template {
             Some(template) if plan.create > 0 => {
-                let made = self.create(&object, &pool, &template, &plan).await;
-                let mut memory = self.memory();
-                let memory = memory.entry(key.clone()).or_default();
-                match made {
-                    Ok(true) => memory.failures = 0,
-                    // Somebody else was faster: look again.
-                    Ok(false) => return Ok(Some(Duration::ZERO)),
-                    Err(error) => {
-                        memory.failures = memory.failures.saturating_add(1);
-                        return Err(error);
-                    }
-                }
-                Ok(plan.requeue_after)
+                self.refill(key, &object, (&pool, &template), plan, now).await
             }
             _ => self.write_status(key, &pool, plan, now).await,
         }
@@ -133,81 +124,133 @@ impl Reconcile for Keeper {
 }
 
 impl Keeper {
-    /// The members, from a list that knows of everything that happened before the pool was last
-    /// written.
-    async fn members(
+    fn plan(
         &self,
         key: &ObjectKey,
         pool: &SandboxWarmPool,
-        object: &Object,
-    ) -> Result<Vec<Arc<Member>>, ApiError> {
-        let label = format!("{}={}", keys::WARM_POOL_SANDBOX, name_hash(&key.name));
-        let options = ListOptions {
-            label_selector: LabelSelector::parse(&label)?,
-            resource_version: object.resource_version().unwrap_or_default().to_owned(),
-            resource_version_match: Some(ResourceVersionMatch::NotOlderThan),
-            ..ListOptions::default()
+        revision: Option<&str>,
+        members: &[Arc<Member>],
+        now: Timestamp,
+    ) -> Plan {
+        let tokens = self.tokens().available(now);
+        let busy = self.is_busy(now);
+        let mut memories = self.memory();
+        let others = memories.iter().filter(|(other, _)| *other != key);
+        let others: usize = others.map(|(_, memory)| memory.starting).sum();
+        let memory = memories.entry(key.clone()).or_default();
+        memory.claimed.retain(|_, at| now.duration_since(*at).as_secs() < COUNTED_SECONDS);
+        let ready = members.iter().filter(|member| member.is_available()).count();
+        memory.setbacks.seen(ready, revision);
+        let observed = Observed {
+            pool,
+            revision,
+            members,
+            claimed_per_minute: i32::try_from(memory.claimed.len()).unwrap_or(i32::MAX),
+            setbacks: &memory.setbacks,
+            tokens,
+            room: self.policy.in_flight_total_max.saturating_sub(others),
+            busy,
         };
-        let scope = Scope::Namespace(key.namespace.clone().unwrap_or_default());
-        let list = self.sandboxes.list(&self.permit, &scope, &options).await?;
-        let uid = pool.metadata.uid.as_deref().unwrap_or_default();
-        let mut members = Vec::with_capacity(list.items.len());
-        for item in &list.items {
-            let member = self.member(item)?;
-            members.extend(member.filter(|member| member.pool_uid == uid));
-        }
-        Ok(members)
+        let plan = plan(&observed, now, &self.policy);
+        memory.starting = plan.starting;
+        let figures = memory.figures.get_or_insert_default();
+        (figures.ready, figures.desired) = (plan.status.ready_replicas, pool.spec.replicas());
+        plan
     }
 
-    /// Decoded already, if the stock knows the same revision.
-    fn member(&self, item: &Arc<Item>) -> Result<Option<Arc<Member>>, ApiError> {
-        let known = self.stock.member(&item.key());
-        if let Some(known) = known.filter(|known| known.item.revision() == item.revision()) {
-            return Ok(Some(known));
-        }
-        Ok(Member::read(item)?.map(Arc::new))
-    }
-
-    /// A member as it was seen: one that was claimed since stays. Whether it is gone.
-    async fn delete(&self, member: &Member) -> Result<bool, ApiError> {
-        let options = DeleteOptions {
-            preconditions: Preconditions {
-                uid: Some(member.uid.clone()),
-                resource_version: Some(member.item.revision().to_string()),
-            },
-            ..DeleteOptions::default()
-        };
-        match self.sandboxes.delete(&self.permit, &member.key, &options).await {
-            // It waits for its finalizers.
-            Ok(DeleteOutcome::Pending(_)) => Ok(false),
-            Ok(_) => Ok(true),
-            Err(error) if error.is_not_found() => Ok(true),
-            Err(error) if error.is_conflict() => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Makes members and records it. False if the pool has changed meanwhile.
-    async fn create(
+    /// Whether all of them are gone.
+    async fn remove(
         &self,
-        object: &Object,
+        key: &ObjectKey,
         pool: &SandboxWarmPool,
-        template: &SandboxTemplate,
-        plan: &Plan,
+        members: &[Arc<Member>],
+        places: &[(usize, Why)],
+        now: Timestamp,
     ) -> Result<bool, ApiError> {
-        let mut transaction = Transaction::new();
-        let mut new = object.clone();
-        new.0.insert("status".into(), status_value(&plan.status)?);
-        transaction.replace(&self.permit, &self.pools, Part::Status, (object, new))?;
-        let member = member_object(pool, template);
-        let scope = Scope::Namespace(object.namespace().unwrap_or_default().to_owned());
-        for _ in 0..plan.create {
-            let warnings = Warnings::new();
-            let new =
-                self.sandboxes.prepare(&self.permit, &scope, member.clone(), &warnings).await?;
-            transaction.create(&self.permit, &self.sandboxes, new)?;
+        self.remember_losses(key, members, places, now);
+        let mut all_gone = true;
+        let mut removed: Vec<(&Member, Why)> = Vec::new();
+        let mut outcome = Ok(());
+        for (place, why) in places {
+            let member = &members[*place];
+            match self.delete(member).await {
+                Ok(deletion) => {
+                    all_gone &= deletion.gone;
+                    removed.extend(deletion.ours.then_some((&**member, *why)));
+                }
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
         }
-        Ok(matches!(transaction.commit(&*self.kv).await?, Commit::Done(_)))
+        if !removed.is_empty() {
+            self.events.tell(story::deleted(pool, &removed));
+            let mut memory = self.memory();
+            let memory = memory.entry(key.clone()).or_default();
+            let figures = memory.figures.get_or_insert_default();
+            removed.iter().for_each(|(_, why)| figures.deleted[*why as usize] += 1);
+        }
+        outcome.map(|()| all_gone)
+    }
+
+    /// Whichever replica deletes them: each of them may make the next ones.
+    fn remember_losses(
+        &self,
+        key: &ObjectKey,
+        members: &[Arc<Member>],
+        places: &[(usize, Why)],
+        now: Timestamp,
+    ) {
+        let lost = places.iter().filter(|(_, why)| why.is_setback());
+        let lost: Vec<&Member> = lost.map(|(place, _)| &*members[*place]).collect();
+        let gives_up = places.iter().any(|(_, why)| *why == Why::Stuck);
+        let mut memory = self.memory();
+        let setbacks = &mut memory.entry(key.clone()).or_default().setbacks;
+        if gives_up {
+            setbacks.gave_up(now);
+        }
+        if let Some(member) = lost.first() {
+            let cause = format!("Sandbox {:?}: {}", member.key.name, member.message);
+            let uids = lost.iter().map(|member| member.uid.clone()).collect();
+            setbacks.lost(uids, cause, now, self.policy.readiness_grace);
+        }
+    }
+
+    /// Makes what the plan says, if nobody has taken the tokens for it meanwhile.
+    async fn refill(
+        &self,
+        key: &ObjectKey,
+        object: &Object,
+        (pool, template): (&SandboxWarmPool, &SandboxTemplate),
+        plan: Plan,
+        now: Timestamp,
+    ) -> Result<Option<Duration>, ApiError> {
+        if !self.tokens().take(plan.create, now) {
+            return Ok(Some(self.policy.pause));
+        }
+        let made = self.create(object, pool, template, &plan).await;
+        match made {
+            Ok(true) => {
+                self.events.tell(story::created(pool, plan.create));
+                self.tell_progress(pool, object.at("status"), &plan.status);
+                let mut memory = self.memory();
+                let memory = memory.entry(key.clone()).or_default();
+                memory.setbacks.created(self.policy.batch_max);
+                let made = u64::try_from(plan.create).unwrap_or_default();
+                memory.figures.get_or_insert_default().created += made;
+                Ok(plan.requeue_after)
+            }
+            // Somebody else was faster: look again.
+            Ok(false) => {
+                self.tokens().put_back(plan.create);
+                Ok(Some(Duration::ZERO))
+            }
+            Err(error) => {
+                self.memory().entry(key.clone()).or_default().setbacks.failed();
+                Err(error)
+            }
+        }
     }
 
     async fn write_status(
@@ -215,7 +258,7 @@ impl Keeper {
         key: &ObjectKey,
         pool: &SandboxWarmPool,
         plan: Plan,
-        now: jiff::Timestamp,
+        now: Timestamp,
     ) -> Result<Option<Duration>, ApiError> {
         if pool.status.as_ref() == Some(&plan.status) {
             return Ok(plan.requeue_after);
@@ -231,17 +274,31 @@ impl Keeper {
         let resource = self.pools.def().group_resource();
         let uid = pool.metadata.uid.as_deref();
         let generation = pool.metadata.generation;
+        let mut before = None;
         let change = |object: &mut Object| {
             if Some(object.uid()) != uid || Some(object.generation()) != generation {
                 return Err(ApiError::modified(&resource, &key.name));
             }
-            object.0.insert("status".into(), value.clone());
+            before = object.0.insert("status".into(), value.clone());
             Ok(())
         };
         let (options, warnings) = (WriteOptions::default(), Warnings::new());
         self.pools.mutate(&self.permit, key, Part::Status, &options, &warnings, change).await?;
+        self.tell_progress(pool, before.as_ref(), &plan.status);
         self.memory().entry(key.clone()).or_default().written = Some(now);
         Ok(plan.requeue_after)
+    }
+
+    /// Whoever writes that a pool makes no progress tells it.
+    fn tell_progress(
+        &self,
+        pool: &SandboxWarmPool,
+        before: Option<&Value>,
+        status: &SandboxWarmPoolStatus,
+    ) {
+        if let Some(event) = story::not_progressing(pool, before, status) {
+            self.events.tell(event);
+        }
     }
 
     /// The pool is gone, and who waits for it is to go too.
@@ -249,50 +306,35 @@ impl Keeper {
         self.ended.lock().expect("no holder of this lock panics").insert(pool.clone());
     }
 
-    /// A claim of the pool was bound at a moment; may be told repeatedly.
-    pub(super) fn claimed(&self, pool: &ObjectKey, claim_uid: &str, at: jiff::Timestamp) {
-        if self.clock.now().duration_since(at).as_secs() < COUNTED_SECONDS {
-            let mut memory = self.memory();
-            memory.entry(pool.clone()).or_default().claimed.insert(claim_uid.to_owned(), at);
+    /// A claim of the pool was bound at a moment; may be told repeatedly. Whether it is the first
+    /// that is known of the pool.
+    pub(super) fn claimed(&self, pool: &ObjectKey, claim_uid: &str, at: Timestamp) -> bool {
+        if self.clock.now().duration_since(at).as_secs() >= COUNTED_SECONDS {
+            return false;
         }
+        let mut last = self.last_claim.lock().expect("no holder of this lock panics");
+        *last = (*last).max(Some(at));
+        drop(last);
+        let mut memories = self.memory();
+        let new = !memories.contains_key(pool);
+        memories.entry(pool.clone()).or_default().claimed.insert(claim_uid.to_owned(), at);
+        new
     }
 
-    fn remembered(&self, key: &ObjectKey, now: jiff::Timestamp) -> (u32, i32) {
-        let mut memory = self.memory();
-        let Some(memory) = memory.get_mut(key) else { return (0, 0) };
-        memory.claimed.retain(|_, at| now.duration_since(*at).as_secs() < COUNTED_SECONDS);
-        (memory.failures, i32::try_from(memory.claimed.len()).unwrap_or(i32::MAX))
+    fn is_busy(&self, now: Timestamp) -> bool {
+        let last = *self.last_claim.lock().expect("no holder of this lock panics");
+        last.is_some_and(|at| now.duration_since(at).as_secs() < BUSY_SECONDS)
     }
 
-    fn memory(&self) -> std::sync::MutexGuard<'_, HashMap<ObjectKey, Memory>> {
+    pub(super) fn memory(&self) -> MutexGuard<'_, HashMap<ObjectKey, Memory>> {
         self.memory.lock().expect("no holder of this lock panics")
     }
+
+    fn tokens(&self) -> MutexGuard<'_, Bucket> {
+        self.tokens.lock().expect("no holder of this lock panics")
+    }
 }
 
-fn status_value(status: &SandboxWarmPoolStatus) -> Result<Value, ApiError> {
+pub(super) fn status_value(status: &SandboxWarmPoolStatus) -> Result<Value, ApiError> {
     serde_json::to_value(status).map_err(ApiError::internal)
-}
-
-/// A member of the pool, with a name of its own to come.
-fn member_object(pool: &SandboxWarmPool, template: &SandboxTemplate) -> Object {
-    let name = pool.metadata.name.as_deref().unwrap_or_default();
-    let blueprint = instance(template);
-    let mut labels: Map<String, Value> =
-        blueprint.labels.into_iter().map(|(key, value)| (key, value.into())).collect();
-    labels.insert(keys::WARM_POOL_SANDBOX.into(), name_hash(name).into());
-    let mut metadata = json!({
-        "generateName": format!("{name}-"),
-        "labels": labels,
-        "annotations": blueprint.annotations,
-    });
-    metadata["ownerReferences"] = json!([{
-        "apiVersion": API_VERSION,
-        "kind": "SandboxWarmPool",
-        "name": name,
-        "uid": pool.metadata.uid,
-        "controller": true,
-        "blockOwnerDeletion": true,
-    }]);
-    let object = json!({ "metadata": metadata, "spec": blueprint.spec });
-    Object::from_value(object).unwrap_or_default()
 }

@@ -1,10 +1,15 @@
 //! Warm pools: a stock of started Sandboxes, kept at the size and the template that are asked for.
 //!
-//! [`plan`](mod@plan) decides (pure), [`keeper`] does. Who made a member, a claim takes without
-//! asking the pool: see `claims`.
+//! [`plan`](mod@plan) decides (pure), [`keeper`] does, at the pace that [`Policy`] gives. Who made a
+//! member, a claim takes without asking the pool: see `claims`.
 
 mod keeper;
+mod members;
+mod metrics;
 mod plan;
+mod setbacks;
+mod story;
+mod stuck;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -21,8 +26,11 @@ use sandbox_api::{ClaimsOnDeletion, SandboxWarmPool, keys};
 use serde_json::Value;
 
 use self::keeper::Keeper;
+pub use self::metrics::PoolMetrics;
 pub use self::plan::Policy;
+use crate::bucket::Bucket;
 use crate::claims::{Claims, Lookup};
+use crate::events::Events;
 use crate::follow::{Follower, Source, follow};
 use crate::runner::Runner;
 
@@ -41,13 +49,14 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     pub permit: Permit,
     pub policy: Policy,
+    pub events: Events,
 }
 
-/// Keeps every pool until the tasks stop.
+/// Keeps every pool until the tasks stop; returns its figures.
 ///
 /// # Errors
 /// None that a caller can cause: the selectors are constants.
-pub fn start(parts: Parts, tasks: &Tasks) -> Result<(), ApiError> {
+pub fn start(parts: Parts, tasks: &Tasks) -> Result<PoolMetrics, ApiError> {
     let permit = parts.permit.clone();
     let source = |store: &Store, labels: &str| -> Result<Source, ApiError> {
         let labels = LabelSelector::parse(labels)?;
@@ -66,11 +75,15 @@ pub fn start(parts: Parts, tasks: &Tasks) -> Result<(), ApiError> {
         kv: parts.kv,
         clock: parts.clock,
         permit: parts.permit,
+        tokens: Mutex::new(Bucket::new(parts.policy.rate)),
         policy: parts.policy,
+        events: parts.events,
         memory: Mutex::default(),
+        last_claim: Mutex::default(),
         claims: parts.claims,
         ended: Mutex::default(),
     });
+    let metrics = PoolMetrics::new(keeper.clone());
     let runner = Runner::new(keeper.clone(), clock);
     runner.start(tasks, WORKERS);
     let known = Arc::new(Known { runner, keeper, pools: Mutex::default() });
@@ -78,7 +91,7 @@ pub fn start(parts: Parts, tasks: &Tasks) -> Result<(), ApiError> {
     follow(tasks, "pool-templates", templates, Arc::new(TemplateChanges(known.clone())));
     follow(tasks, "pool-members", members, Arc::new(MemberChanges(known.clone())));
     follow(tasks, "pool-claims", claims, Arc::new(ClaimChanges(known)));
-    Ok(())
+    Ok(metrics)
 }
 
 /// Which pools there are, and whom to tell.
@@ -206,7 +219,10 @@ impl Follower for ClaimChanges {
         let bound = text("status.boundTime").and_then(|time| time.parse().ok());
         if let (Some(pool), Some(at)) = (text("spec.warmPoolRef.name"), bound) {
             let pool = ObjectKey { namespace: item.key().namespace, name: pool.to_owned() };
-            self.0.keeper.claimed(&pool, object.uid(), at);
+            // Of a pool that is gone nothing is to be remembered: a look finds out.
+            if self.0.keeper.claimed(&pool, object.uid(), at) {
+                self.0.runner.add(pool);
+            }
         }
     }
 

@@ -6,6 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sandbox_api::{SandboxWarmPool, SandboxWarmPoolStatus, UpdateStrategyType, condition, keys};
 
+use super::setbacks::Setbacks;
+use super::stuck::Stuck;
+use crate::bucket::Rate;
 use crate::claims::stock::Member;
 use crate::conditions;
 use crate::hash::name_hash;
@@ -16,8 +19,14 @@ use crate::resources::sandbox_warm_pool::pace::Pace;
 pub struct Policy {
     /// Members of one pool that may be on their way to ready at a time.
     pub in_flight_max: usize,
+    /// The same over all pools of this process; those that are stuck don't count.
+    pub in_flight_total_max: usize,
+    /// How fast members may be made, over all pools of this process. Claims know no such bound.
+    pub rate: Rate,
     /// Members that are created in one transaction.
     pub batch_max: usize,
+    /// The same while claims come in: one that arrives behind such a transaction waits for it.
+    pub busy_batch_max: usize,
     /// How long a member may take to become ready before it is replaced.
     pub readiness_grace: Duration,
     /// Between two batches.
@@ -30,7 +39,10 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             in_flight_max: 100,
+            in_flight_total_max: 400,
+            rate: Rate { interval: Duration::from_millis(5), burst: 200 },
             batch_max: 50,
+            busy_batch_max: 10,
             readiness_grace: Duration::from_secs(300),
             pause: Duration::from_millis(100),
             recheck: Duration::from_secs(60),
@@ -48,19 +60,78 @@ pub(super) struct Observed<'a> {
     pub members: &'a [Arc<Member>],
     /// Claims that took from the pool in the last minute.
     pub claimed_per_minute: i32,
-    /// Failed creations in a row.
-    pub failures: u32,
+    pub setbacks: &'a Setbacks,
+    /// How many the process may make now, and may have on their way besides.
+    pub tokens: usize,
+    pub room: usize,
+    /// Claims have come in just now, for whichever pool.
+    pub busy: bool,
 }
 
 /// What to do, in this order.
 #[derive(Debug, PartialEq)]
 pub(super) struct Plan {
     /// Places among the members.
-    pub delete: Vec<usize>,
+    pub delete: Vec<(usize, Why)>,
     /// How many to make now.
     pub create: usize,
+    /// On their way to ready then, without those that are stuck.
+    pub starting: usize,
     pub status: SandboxWarmPoolStatus,
     pub requeue_after: Option<Duration>,
+}
+
+/// Why a member goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Its Pod ended.
+    Ended,
+    /// Somebody suspended it.
+    Suspended,
+    /// It took too long to become ready.
+    Late,
+    /// Its node can't start it, and that for too long.
+    Stuck,
+    /// The template has changed.
+    Stale,
+    /// There are more than asked for.
+    Surplus,
+}
+
+impl Why {
+    pub(super) const ALL: [Self; 6] =
+        [Self::Ended, Self::Suspended, Self::Late, Self::Stuck, Self::Stale, Self::Surplus];
+
+    /// As the metrics name it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Ended => "ended",
+            Self::Suspended => "suspended",
+            Self::Late => "late",
+            Self::Stuck => "stuck",
+            Self::Stale => "stale",
+            Self::Surplus => "surplus",
+        }
+    }
+
+    /// Whether it says that something is wrong.
+    pub(super) fn is_setback(self) -> bool {
+        matches!(self, Self::Ended | Self::Late)
+    }
+}
+
+/// What goes, as far as it is decided.
+#[derive(Default)]
+struct Removals(Vec<(usize, Why)>);
+
+impl Removals {
+    fn contains(&self, place: usize) -> bool {
+        self.0.iter().any(|(known, _)| *known == place)
+    }
+
+    fn extend(&mut self, places: impl IntoIterator<Item = usize>, why: Why) {
+        self.0.extend(places.into_iter().map(|place| (place, why)));
+    }
 }
 
 /// Members by what they are good for.
@@ -70,12 +141,14 @@ struct Counts {
     fresh: usize,
     fresh_ready: usize,
     in_flight: usize,
+    starting: usize,
 }
 
 impl Counts {
-    fn of(members: &[Arc<Member>], gone: &[usize], revision: &str) -> Self {
-        let mut counts = Self { total: 0, ready: 0, fresh: 0, fresh_ready: 0, in_flight: 0 };
-        let there = members.iter().enumerate().filter(|(place, _)| !gone.contains(place));
+    fn of(members: &[Arc<Member>], gone: &Removals, revision: &str) -> Self {
+        let mut counts =
+            Self { total: 0, ready: 0, fresh: 0, fresh_ready: 0, in_flight: 0, starting: 0 };
+        let there = members.iter().enumerate().filter(|(place, _)| !gone.contains(*place));
         for (_, member) in there {
             counts.total += 1;
             let ready = member.is_available();
@@ -85,6 +158,7 @@ impl Counts {
                 counts.fresh_ready += usize::from(ready);
             }
             counts.in_flight += usize::from(!ready);
+            counts.starting += usize::from(!ready && Stuck::of(member) == Stuck::No);
         }
         counts
     }
@@ -96,7 +170,7 @@ pub(super) fn plan(observed: &Observed<'_>, now: Timestamp, policy: &Policy) -> 
     let replicas = usize::try_from(pool.spec.replicas()).unwrap_or_default();
     // Without a template nothing is stale, and nothing can be made.
     let revision = observed.revision.unwrap_or_default();
-    let mut delete = broken(observed.members, now, policy);
+    let mut delete = broken(observed, now, policy);
     let mut limit = replicas;
     if observed.revision.is_some() {
         limit += outdated(observed, revision, replicas, &mut delete);
@@ -110,39 +184,64 @@ pub(super) fn plan(observed: &Observed<'_>, now: Timestamp, policy: &Policy) -> 
             replicas.saturating_sub(counts.fresh).min(limit.saturating_sub(counts.total))
         }
     };
+    let pause = observed.setbacks.pause(now);
     let create = match observed.revision {
-        None => 0,
-        Some(_) => paced(wanted, &counts, observed.failures, policy),
+        Some(_) if pause.is_none() => paced(wanted, &counts, observed, policy),
+        _ => 0,
     };
     let status = status(observed, &counts, create, now);
     let next = [
-        (create < wanted).then_some(policy.pause),
+        (create < wanted).then_some(pause.unwrap_or(policy.pause)),
         (counts.in_flight > 0).then_some(policy.recheck),
         // Then fewer were claimed in the last minute.
         (observed.claimed_per_minute > 0).then_some(policy.recheck / 4),
     ];
     let requeue_after = next.into_iter().flatten().min();
-    Plan { delete, create, status, requeue_after }
+    let starting = counts.starting + create;
+    Plan { delete: delete.0, create, starting, status, requeue_after }
 }
 
-/// Members that will never be ready: ended, suspended by somebody, or too long on their way. Who
-/// has nowhere to go is kept: another would have nowhere to go either.
-fn broken(members: &[Arc<Member>], now: Timestamp, policy: &Policy) -> Vec<usize> {
+/// Members that will not become ready: ended, suspended by somebody, or too long on their way. Who
+/// would only be replaced by one that fares no better is kept, except that
+///
+/// - one in a grace period that can't start on its node gets another chance, perhaps elsewhere;
+/// - those that the template's present revision might heal go at once.
+fn broken(observed: &Observed<'_>, now: Timestamp, policy: &Policy) -> Removals {
+    let grace = policy.readiness_grace;
     let late = |member: &Member| {
         !member.ready
-            && !member.unschedulable
             && member.created.is_some_and(|created| {
-                Duration::try_from(now.duration_since(created)).unwrap_or_default()
-                    > policy.readiness_grace
+                Duration::try_from(now.duration_since(created)).unwrap_or_default() > grace
             })
     };
-    members
-        .iter()
-        .enumerate()
-        .filter(|(_, member)| !member.deleting)
-        .filter(|(_, member)| member.finished || member.suspended || late(member))
-        .map(|(place, _)| place)
-        .collect()
+    let stale =
+        |member: &Member| observed.revision.is_some_and(|revision| member.template != revision);
+    let why = |member: &Member| {
+        if member.deleting {
+            return None;
+        }
+        if member.finished {
+            return Some(Why::Ended);
+        }
+        if member.suspended {
+            return Some(Why::Suspended);
+        }
+        match Stuck::of(member) {
+            Stuck::No | Stuck::Failing => late(member).then_some(Why::Late),
+            Stuck::Node | Stuck::Cluster => stale(member).then_some(Why::Stale),
+        }
+    };
+    let members = observed.members.iter().enumerate();
+    let mut all = Removals(members.filter_map(|(place, it)| Some((place, why(it)?))).collect());
+    if observed.setbacks.may_give_up(now, grace) {
+        let members = observed.members.iter().enumerate();
+        let stuck = members
+            .filter(|(place, _)| !all.contains(*place))
+            .filter(|(_, member)| late(member) && Stuck::of(member) == Stuck::Node)
+            .min_by_key(|(_, member)| member.created);
+        all.extend(stuck.map(|(place, _)| place), Why::Stuck);
+    }
+    all
 }
 
 /// Chooses what goes because the template has changed; returns how many there may be above
@@ -151,12 +250,12 @@ fn outdated(
     observed: &Observed<'_>,
     revision: &str,
     replicas: usize,
-    delete: &mut Vec<usize>,
+    delete: &mut Removals,
 ) -> usize {
     let spec = &observed.pool.spec;
-    let stale = |members: &[Arc<Member>], gone: &[usize], ready: bool| -> Vec<usize> {
+    let stale = |members: &[Arc<Member>], gone: &Removals, ready: bool| -> Vec<usize> {
         let all = members.iter().enumerate();
-        all.filter(|(place, member)| !gone.contains(place) && !member.deleting)
+        all.filter(|(place, member)| !gone.contains(*place) && !member.deleting)
             .filter(|(_, member)| member.template != revision && member.is_available() == ready)
             .map(|(place, _)| place)
             .collect()
@@ -164,8 +263,8 @@ fn outdated(
     match spec.update_strategy() {
         UpdateStrategyType::OnReplenish => 0,
         UpdateStrategyType::Recreate => {
-            delete.extend(stale(observed.members, delete, false));
-            delete.extend(stale(observed.members, delete, true));
+            delete.extend(stale(observed.members, delete, false), Why::Stale);
+            delete.extend(stale(observed.members, delete, true), Why::Stale);
             0
         }
         UpdateStrategyType::RollingUpdate => {
@@ -175,10 +274,11 @@ fn outdated(
             let surge = usize::try_from(pace.max_surge).unwrap_or_default();
             let unavailable = usize::try_from(pace.max_unavailable).unwrap_or_default();
             // What nobody could claim anyway goes first and costs nothing.
-            delete.extend(stale(observed.members, delete, false));
+            delete.extend(stale(observed.members, delete, false), Why::Stale);
             let ready = Counts::of(observed.members, delete, revision).ready;
             let spare = ready.saturating_sub(replicas.saturating_sub(unavailable));
-            delete.extend(stale(observed.members, delete, true).into_iter().take(spare));
+            let stale = stale(observed.members, delete, true);
+            delete.extend(stale.into_iter().take(spare), Why::Stale);
             surge
         }
     }
@@ -190,10 +290,10 @@ fn surplus(
     revision: &str,
     replicas: usize,
     limit: usize,
-    delete: &mut Vec<usize>,
+    delete: &mut Removals,
 ) {
     let mut there: Vec<usize> = (0..members.len())
-        .filter(|place| !delete.contains(place) && !members[*place].deleting)
+        .filter(|place| !delete.contains(*place) && !members[*place].deleting)
         .collect();
     let fresh = there.iter().filter(|place| members[**place].template == revision).count();
     // During a rolling update the stale ones may be there beside the fresh.
@@ -203,14 +303,20 @@ fn surplus(
         let age = member.created.map_or(0, |created| created.as_second());
         (member.template == revision, member.is_available(), -age, *place)
     });
-    delete.extend(there.into_iter().take(too_many));
+    delete.extend(there.into_iter().take(too_many), Why::Surplus);
 }
 
-/// At most so many on their way at a time; after failures one, then two, then four.
-fn paced(wanted: usize, counts: &Counts, failures: u32, policy: &Policy) -> usize {
+/// As many as there is room for, in the pool and in the process, and as the batch may be large. Few
+/// tokens are left to grow to a batch worth its transaction.
+fn paced(wanted: usize, counts: &Counts, observed: &Observed<'_>, policy: &Policy) -> usize {
     let room = policy.in_flight_max.saturating_sub(counts.in_flight);
-    let batch = if failures == 0 { policy.batch_max } else { 1 };
-    wanted.min(room).min(batch)
+    let batch = if observed.busy { policy.busy_batch_max } else { policy.batch_max };
+    let batch = observed.setbacks.batch(batch);
+    let create = wanted.min(room).min(observed.room).min(batch);
+    if observed.tokens < create.min(policy.busy_batch_max) {
+        return 0;
+    }
+    create.min(observed.tokens)
 }
 
 fn status(
@@ -251,10 +357,13 @@ fn verdict(observed: &Observed<'_>, counts: &Counts) -> (&'static str, &'static 
     if counts.ready >= replicas {
         return ("True", condition::pool::STOCK_FULL, format!("{} ready", counts.ready));
     }
-    let held = observed.members.iter().find(|member| member.unschedulable && !member.deleting);
-    if let Some(held) = held {
-        let text = format!("Sandbox {:?}: {}", held.key.name, held.message);
+    let stuck = observed.members.iter().find(|member| Stuck::of(member) != Stuck::No);
+    if let Some(stuck) = stuck {
+        let text = format!("Sandbox {:?}: {}", stuck.key.name, stuck.message);
         return ("False", condition::pool::NOT_PROGRESSING, text);
+    }
+    if let Some(cause) = observed.setbacks.cause() {
+        return ("False", condition::pool::NOT_PROGRESSING, cause.to_owned());
     }
     let text = format!("{} of {replicas} ready", counts.ready);
     ("False", condition::pool::REPLENISHING, text)

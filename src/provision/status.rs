@@ -241,11 +241,20 @@ fn ready(sandbox: &Sandbox, picture: &Picture) -> Verdict {
     }
 }
 
+/// Begins the message of Ready if a container is in trouble.
+const IN_TROUBLE: &str = "Pod is not ready";
+
+/// The reason that the kubelet gave for a container's trouble, from the message of Ready.
+pub fn pod_trouble(message: &str) -> Option<&str> {
+    let cause = message.strip_prefix(IN_TROUBLE)?.strip_prefix(": ")?;
+    cause.split(':').next()
+}
+
 /// Why the Pod is not ready, with the Pod's own reason so that users see the cause.
 fn waiting_text(pod: &PodView) -> String {
     let unscheduled = pod.scheduled.as_ref().filter(|scheduled| scheduled.status == "False");
     let (text, cause) = match (&pod.trouble, unscheduled) {
-        (Some(trouble), _) => ("Pod is not ready", Some(trouble)),
+        (Some(trouble), _) => (IN_TROUBLE, Some(trouble)),
         (None, Some(scheduled)) => ("Pod is not scheduled", Some(&scheduled.cause)),
         (None, None) => match (pod.phase, pod.ready) {
             (PodPhase::Running, true) => ("Pod has no address", None),

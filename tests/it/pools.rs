@@ -1,5 +1,6 @@
 //! Warm pools over a real etcd, with several replicas that all keep them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use apiserver::meta::{Object, ObjectKey};
@@ -8,17 +9,17 @@ use apiserver::request::WriteOptions;
 use apiserver::warnings::Warnings;
 use serde_json::{Value, json};
 
-use crate::claims::{pool, template};
+use crate::claims::{claim, pool, template};
 use crate::product::Product;
 
 const LABEL: &str = "sandbox.x-k8s.io/warm-pool-sandbox";
 
-async fn members(product: &Product) -> Vec<Object> {
+pub(crate) async fn members(product: &Product) -> Vec<Object> {
     let all = product.all("sandboxes").await;
     all.into_iter().filter(|sandbox| sandbox.label(LABEL).is_some()).collect()
 }
 
-async fn change(
+pub(crate) async fn change(
     product: &Product,
     plural: &str,
     name: &str,
@@ -120,6 +121,90 @@ async fn a_rolling_update_replaces_the_stock_and_never_drops_below() {
     assert_eq!(now.at("status.updatedReadyReplicas"), Some(&json!(4)));
     assert!(members(&product).await.iter().all(|it| !old.contains(&it.name().to_owned())));
     drop(claims);
+}
+
+#[tokio::test]
+async fn members_that_end_at_once_are_made_ever_more_slowly() {
+    let prefix = format!("/{}", apiserver::clock::new_uid());
+    let mut replicas = Vec::new();
+    for _ in 0..3 {
+        let product = Product::at(prefix.clone()).await;
+        product.supply();
+        replicas.push(product);
+    }
+    let first = &replicas[0];
+    first.create("sandboxtemplates", template("t")).await.unwrap();
+    first.create("sandboxwarmpools", pool("p", "t", 2)).await.unwrap();
+    let mut seen = BTreeSet::new();
+    let finish = |object: &mut Object| {
+        object.0.insert(
+            "status".into(),
+            json!({"phase": "Failed", "conditions": [
+                {"type": "Ready", "status": "False", "reason": "PodFailed",
+                    "message": "Pod has failed: Error", "lastTransitionTime": "2026-01-01T00:00:00Z"},
+                {"type": "Finished", "status": "True", "reason": "PodFailed",
+                    "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}),
+        );
+        Ok(())
+    };
+    let started = tokio::time::Instant::now();
+    while started.elapsed() < Duration::from_secs(4) {
+        for member in members(first).await {
+            if !seen.insert(member.name().to_owned()) {
+                continue;
+            }
+            let (options, warnings) = (WriteOptions::default(), Warnings::new());
+            let (key, part) = (member.key(), Part::Status);
+            let store = first.store("sandboxes");
+            store.mutate(&first.permit, &key, part, &options, &warnings, finish).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // Without a pause there are more than a hundred.
+    assert!((4..=16).contains(&seen.len()), "{} made", seen.len());
+    let now = first.named("sandboxwarmpools", "p").await.unwrap();
+    let ready = &now.at("status.conditions").unwrap()[0];
+    assert_eq!(ready["reason"], "NotProgressing", "{ready}");
+    assert!(ready["message"].as_str().unwrap().ends_with(": Pod has failed: Error"), "{ready}");
+    // A mended template is tried at once.
+    change(first, "sandboxtemplates", "t", |spec| {
+        spec["podTemplate"]["spec"]["containers"][0]["image"] = json!("new");
+    })
+    .await;
+    first.settled("p", 2).await;
+}
+
+#[tokio::test]
+async fn the_figures_of_a_pool_end_with_it() {
+    let product = Product::new().await;
+    let _claims = product.supply();
+    product.create("sandboxtemplates", template("t")).await.unwrap();
+    product.create("sandboxwarmpools", pool("p", "t", 3)).await.unwrap();
+    product.settled("p", 3).await;
+    change(&product, "sandboxwarmpools", "p", |spec| spec["replicas"] = json!(1)).await;
+    product.settled("p", 1).await;
+    let patient = json!({"warmPoolRef": {"name": "p"}, "onEmptyPool": "Wait", "replicas": 9});
+    product.post(claim("c", patient), &[]).await.unwrap();
+    let series = r#"namespace="ns",pool="p""#;
+    let figures = product.figures();
+    for line in [
+        format!("sandbox_pool_ready{{{series}}} 1"),
+        format!("sandbox_pool_desired{{{series}}} 1"),
+        format!("sandbox_pool_created_total{{{series}}} 3"),
+        format!("sandbox_pool_deleted_total{{{series},cause=\"surplus\"}} 2"),
+        format!("sandbox_pool_deleted_total{{{series},cause=\"late\"}} 0"),
+        "sandbox_claim_queue_length 1".to_owned(),
+    ] {
+        assert!(figures.lines().any(|it| it == line), "{line}: {figures}");
+    }
+    product.delete("sandboxwarmpools", "p").await;
+    for _ in 0..300 {
+        if !product.figures().contains(series) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{}", product.figures());
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The product in one process: the kinds' registries over a real etcd, the loop, and a
 //! `FakeCluster` whose kubelet is a task here.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use apiserver::admission::{NamespaceState, Namespaces};
@@ -17,8 +17,10 @@ use apiserver::tasks::{OnExit, Tasks};
 use apiserver::warnings::Warnings;
 use async_trait::async_trait;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use prometheus_client::registry::Registry;
 use sandbox_apiserver::claims::{self, Claims, Entrance};
-use sandbox_apiserver::cluster::fake::FakeCluster;
+use sandbox_apiserver::cluster::fake::{FakeCluster, FakeEvents};
+use sandbox_apiserver::events::{self, Events};
 use sandbox_apiserver::pools;
 use sandbox_apiserver::provision::{self, Driver, StoreSandboxes};
 use sandbox_apiserver::resources::{self, Extensions};
@@ -51,6 +53,8 @@ pub(crate) struct Product {
     pub(crate) cluster: Arc<FakeCluster>,
     pub(crate) permit: Permit,
     pub(crate) tasks: Tasks,
+    pub(crate) events: Events,
+    registry: Mutex<Registry>,
     prefix: String,
     entrance: Entrance,
 }
@@ -73,6 +77,9 @@ impl Product {
             let namespaces = Some(Arc::new(FakeNamespaces) as Arc<dyn Namespaces>);
             Store::cached(Arc::new(def), kv, &prefix, clock, namespaces, cache)
         };
+        let told = Arc::new(FakeEvents::default());
+        let config = events::Config::default();
+        let events = Events::start(told, Arc::new(SystemClock), config, &tasks);
         let entrance = Entrance::default();
         let defs = resources::defs(Extensions {
             sandbox: resources::sandbox::actions::subresources(),
@@ -86,6 +93,8 @@ impl Product {
             cluster: Arc::default(),
             permit: Permit::internal("test"),
             tasks,
+            events,
+            registry: Mutex::default(),
             prefix,
             entrance,
         };
@@ -134,10 +143,22 @@ impl Product {
             clock,
             permit: self.permit.clone(),
             policy: pools::Policy::default(),
+            events: self.events.clone(),
         };
-        pools::start(parts, &self.tasks).expect("constant selectors");
+        let metrics = pools::start(parts, &self.tasks).expect("constant selectors");
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(metrics));
+        *self.registry.lock().expect("no holder of this lock panics") = registry;
         self.entrance.open(claims.clone());
         claims
+    }
+
+    /// The figures of pools, as they are scraped.
+    pub(crate) fn figures(&self) -> String {
+        let registry = self.registry.lock().expect("no holder of this lock panics");
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("a String");
+        text
     }
 
     /// With the loop and a kubelet that makes every Pod ready.

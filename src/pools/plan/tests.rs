@@ -6,13 +6,23 @@ use super::*;
 
 const NOW: &str = "2026-01-01T01:00:00Z";
 
-/// A member in words: `fresh`/`stale`, `ready`/`unready`/`stuck`/`held`/`finished`/`deleting`.
+/// A member in words: `fresh`/`stale`, `ready`/`unready`/`finished`/`deleting`, and of the unready:
+/// `old` (beyond the grace period), `held` (nowhere to go, and old), `refused` (no Pod), or what the
+/// kubelet says of its container, such as `ErrImagePull`.
 fn member(index: usize, words: &str) -> Arc<Member> {
     let is = |word: &str| words.split(' ').any(|it| it == word);
     let name = format!("m{index}");
     let value = json!({"apiVersion": "sandbox.x-k8s.io/v1beta1", "kind": "Sandbox",
         "metadata": {"name": name, "namespace": "ns"}});
-    let created = if is("stuck") || is("held") { "2026-01-01T00:00:00Z" } else { NOW };
+    let created = if is("old") || is("held") { "2026-01-01T00:00:00Z" } else { NOW };
+    let trouble = words.split(' ').find(|word| word.starts_with(char::is_uppercase));
+    let message = match trouble {
+        Some(reason) => format!("Pod is not ready: {reason}: why"),
+        None if is("held") => "0/1 nodes are available".into(),
+        None if is("refused") => "exceeded quota".into(),
+        None => "Pod is pending".into(),
+    };
+    let reason = if is("refused") { "ReconcilerError" } else { "DependenciesNotReady" };
     Arc::new(Member {
         item: Arc::new(Item::for_tests(&value, "ns", &name, 1)),
         key: ObjectKey::namespaced("ns", name),
@@ -25,7 +35,8 @@ fn member(index: usize, words: &str) -> Arc<Member> {
         finished: is("finished"),
         suspended: false,
         unschedulable: is("held"),
-        message: "0/1 nodes are available".into(),
+        reason: reason.into(),
+        message,
         created: Some(created.parse().unwrap()),
     })
 }
@@ -38,11 +49,34 @@ fn pool(replicas: i32, strategy: &Value) -> SandboxWarmPool {
     .unwrap()
 }
 
-fn run(pool: &SandboxWarmPool, members: &[&str], revision: Option<&str>, failures: u32) -> Plan {
+fn now() -> Timestamp {
+    NOW.parse().unwrap()
+}
+
+fn run(pool: &SandboxWarmPool, members: &[&str], revision: Option<&'static str>) -> Plan {
+    run_after(&Setbacks::default(), pool, members, |it| it.revision = revision)
+}
+
+fn run_after(
+    setbacks: &Setbacks,
+    pool: &SandboxWarmPool,
+    members: &[&str],
+    change: impl Fn(&mut Observed<'_>),
+) -> Plan {
     let members: Vec<_> =
         members.iter().enumerate().map(|(index, words)| member(index, words)).collect();
-    let observed = Observed { pool, revision, members: &members, claimed_per_minute: 0, failures };
-    plan(&observed, NOW.parse().unwrap(), &Policy::default())
+    let mut observed = Observed {
+        pool,
+        revision: Some("new"),
+        members: &members,
+        claimed_per_minute: 0,
+        setbacks,
+        tokens: 1_000,
+        room: 1_000,
+        busy: false,
+    };
+    change(&mut observed);
+    plan(&observed, now(), &Policy::default())
 }
 
 /// Replicas, strategy, members, places to delete, how many to create.
@@ -64,8 +98,8 @@ fn what_is_made_and_what_goes() {
         (0, replenish.clone(), vec!["ready"], vec![0], 0),
         // Unready and terminating ones count.
         (2, replenish.clone(), vec!["unready", "ready deleting"], vec![], 0),
-        // Stuck and ended ones are replaced, held ones kept.
-        (2, replenish.clone(), vec!["ready", "stuck"], vec![1], 1),
+        // Late and ended ones are replaced, held ones kept.
+        (2, replenish.clone(), vec!["ready", "unready old"], vec![1], 1),
         (2, replenish.clone(), vec!["ready", "finished"], vec![1], 1),
         (2, replenish.clone(), vec!["ready", "held"], vec![], 0),
         // Stale ones are used up.
@@ -96,22 +130,60 @@ fn what_is_made_and_what_goes() {
         (2, rolling(json!(1), json!(0)), vec!["stale ready", "ready", "ready"], vec![0], 0),
     ];
     for (replicas, strategy, members, delete, create) in cases {
-        let plan = run(&pool(replicas, &strategy), &members, Some("new"), 0);
+        let plan = run(&pool(replicas, &strategy), &members, Some("new"));
         let label = format!("{replicas} {strategy} {members:?}");
-        assert_eq!((&plan.delete, plan.create), (&delete, create), "{label}");
+        let places: Vec<_> = plan.delete.iter().map(|(place, _)| *place).collect();
+        assert_eq!((&places, plan.create), (&delete, create), "{label}");
     }
 }
 
 #[test]
-fn creations_are_paced() {
-    let pool = pool(1_000, &json!({}));
-    let policy = Policy::default();
-    assert_eq!(run(&pool, &[], Some("new"), 0).create, policy.batch_max);
-    assert_eq!(run(&pool, &["unready"; 80], Some("new"), 0).create, 20);
-    assert_eq!(run(&pool, &["unready"; 100], Some("new"), 0).create, 0);
-    assert_eq!(run(&pool, &["ready"; 100], Some("new"), 0).create, policy.batch_max);
-    assert_eq!(run(&pool, &[], Some("new"), 3).create, 1, "slowly after failures");
-    assert_eq!(run(&pool, &[], None, 0).create, 0, "no template");
+fn who_is_stuck_is_replaced_or_held() {
+    let replenish = json!({"type": "OnReplenish"});
+    let none: Vec<(usize, Why)> = Vec::new();
+    for (members, delete, create, reason) in [
+        // An image that can't be had is said long before the grace period is over.
+        (vec!["ready", "ErrImagePull"], none.clone(), 0, "NotProgressing"),
+        (vec!["ready", "ImagePullBackOff"], none.clone(), 0, "NotProgressing"),
+        (vec!["ready", "InvalidImageName"], none.clone(), 0, "NotProgressing"),
+        (vec!["ready", "CreateContainerConfigError"], none.clone(), 0, "NotProgressing"),
+        (vec!["ready", "refused"], none.clone(), 0, "NotProgressing"),
+        (vec!["ready", "CrashLoopBackOff"], none.clone(), 0, "NotProgressing"),
+        // After it one gets another chance, and one that crashes always does.
+        (vec!["ErrImagePull old", "ErrImagePull old"], vec![(0, Why::Stuck)], 1, "NotProgressing"),
+        (
+            vec!["CrashLoopBackOff old", "CrashLoopBackOff old"],
+            vec![(0, Why::Late), (1, Why::Late)],
+            2,
+            "NotProgressing",
+        ),
+        (vec!["refused old", "held"], none.clone(), 0, "NotProgressing"),
+        // The new revision may be the remedy, even where stale stock is used up.
+        (
+            vec!["stale ErrImagePull", "stale held"],
+            vec![(0, Why::Stale), (1, Why::Stale)],
+            2,
+            "NotProgressing",
+        ),
+        (vec!["stale ready", "stale unready"], none.clone(), 0, "Replenishing"),
+        // It does not matter once there are enough, or if it is on its way out.
+        (vec!["ready", "ready", "ErrImagePull"], vec![(2, Why::Surplus)], 0, "StockFull"),
+        (vec!["ready", "ErrImagePull deleting"], none.clone(), 0, "Replenishing"),
+    ] {
+        let plan = run(&pool(2, &replenish), &members, Some("new"));
+        assert_eq!((&plan.delete, plan.create), (&delete, create), "{members:?}");
+        assert_eq!(plan.status.conditions[0].reason, reason, "{members:?}");
+    }
+    let members = ["ErrImagePull old", "ErrImagePull old"];
+    let once = run(&pool(2, &replenish), &members, Some("new"));
+    assert_eq!(
+        once.status.conditions[0].message,
+        "Sandbox \"m0\": Pod is not ready: ErrImagePull: why"
+    );
+    let mut setbacks = Setbacks::default();
+    setbacks.gave_up(now());
+    let plan = run_after(&setbacks, &pool(2, &replenish), &members, |_| {});
+    assert_eq!((&plan.delete, plan.create), (&none, 0), "one in a grace period");
 }
 
 #[test]
@@ -124,7 +196,7 @@ fn the_status_tells_how_far_it_is() {
         (2, vec!["ready"], None, ("False", "TemplateNotFound", (1, 1, 0, 0))),
         (2, vec!["stale ready", "ready"], Some("new"), ("True", "StockFull", (3, 2, 2, 1))),
     ] {
-        let plan = run(&pool(replicas, &rolling), &members, revision, 0);
+        let plan = run(&pool(replicas, &rolling), &members, revision);
         let status = &plan.status;
         let ready = &status.conditions[0];
         let counts = (
@@ -137,4 +209,60 @@ fn the_status_tells_how_far_it_is() {
         assert_eq!(got, expected, "{members:?}");
         assert_eq!(status.observed_generation, Some(3));
     }
+}
+
+#[test]
+fn creations_are_paced() {
+    let pool = pool(1_000, &json!({}));
+    let policy = Policy::default();
+    assert_eq!(run(&pool, &[], Some("new")).create, policy.batch_max);
+    assert_eq!(run(&pool, &["unready"; 80], Some("new")).create, 20);
+    assert_eq!(run(&pool, &["unready"; 100], Some("new")).create, 0);
+    assert_eq!(run(&pool, &["ready"; 100], Some("new")).create, policy.batch_max);
+    assert_eq!(run(&pool, &[], None).create, 0, "no template");
+    // What is on its way in other pools, and what all of them may make.
+    for (tokens, room, busy, expected) in [
+        (1_000, 7, false, 7),
+        (1_000, 0, false, 0),
+        (1_000, 1_000, true, policy.busy_batch_max),
+        (30, 1_000, false, 30),
+        (9, 1_000, false, 0),
+        (9, 5, false, 5),
+    ] {
+        let plan = run_after(&Setbacks::default(), &pool, &[], |it| {
+            (it.tokens, it.room, it.busy) = (tokens, room, busy);
+        });
+        assert_eq!(plan.create, expected, "{tokens} tokens, room for {room}, busy: {busy}");
+        assert_eq!(plan.requeue_after, Some(policy.pause));
+        assert_eq!(plan.starting, expected);
+    }
+    // Who is stuck takes up room in its own pool only.
+    assert_eq!(run(&pool, &["ErrImagePull"; 100], Some("new")).create, 0);
+    assert_eq!(run(&pool, &["ErrImagePull"; 100], Some("new")).starting, 0);
+}
+
+#[test]
+fn setbacks_slow_it_down() {
+    let pool = pool(100, &json!({}));
+    let mut setbacks = Setbacks::default();
+    let run = |setbacks: &Setbacks| run_after(setbacks, &pool, &[], |_| {});
+    setbacks.failed();
+    assert_eq!(run(&setbacks).create, 1);
+    setbacks.created(50);
+    assert_eq!(run(&setbacks).create, 2);
+    let lose = |setbacks: &mut Setbacks, name: &str| {
+        let cause = format!("Sandbox {name:?}: Pod has failed");
+        setbacks.lost(vec![name.into()], cause, now(), Duration::from_secs(300));
+    };
+    lose(&mut setbacks, "a");
+    let once = run(&setbacks);
+    assert_eq!((once.create, &*once.status.conditions[0].reason), (1, "Replenishing"));
+    lose(&mut setbacks, "b");
+    let again = run(&setbacks);
+    let ready = &again.status.conditions[0];
+    assert_eq!((again.create, again.requeue_after), (0, Some(Duration::from_secs(1))));
+    assert_eq!(
+        (&*ready.reason, &*ready.message),
+        ("NotProgressing", "Sandbox \"b\": Pod has failed")
+    );
 }

@@ -12,6 +12,7 @@ use apiserver::resource::ResourceDef;
 use apiserver::storage::{CacheOptions, Cacher, GroupCommit, GroupOptions, Kv};
 use apiserver::tasks::Tasks;
 use sandbox_apiserver::claims::{self, Claims, Entrance};
+use sandbox_apiserver::events::Events;
 use sandbox_apiserver::pools;
 use sandbox_apiserver::resources::{self, Extensions};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -90,6 +91,7 @@ impl Server {
             clock: clock.clone(),
             permit,
             policy: pools::Policy::default(),
+            events: Events::default(),
         };
         pools::start(parts, &tasks)?;
         entrance.open(claims);
