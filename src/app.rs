@@ -76,7 +76,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     host.metrics.register(|registry| rows.metrics.register(registry));
     keep_templates(&host, &kinds, cluster.clone())?;
     let events = tell_events(&host, cluster.clone());
-    provision(&config, &mut host, cluster, kinds.sandboxes.clone());
+    provision(&config, &mut host, cluster, kinds.sandboxes.clone(), events.clone());
     entrance.open(supply(&config, &host, &kinds, events)?);
     host.serve(stores).await
 }
@@ -121,6 +121,7 @@ fn supply(config: &Config, host: &Host, kinds: &Kinds, events: Events) -> anyhow
         store_prefix: host.store_prefix().to_owned(),
         clock: host.clock.clone(),
         permit: permit.clone(),
+        events: events.clone(),
     };
     let bounds = claims::Config { queue_max: config.claim_queue_max, ..claims::Config::default() };
     let claims = Claims::new(parts, bounds);
@@ -172,7 +173,7 @@ fn keep_templates(host: &Host, kinds: &Kinds, cluster: KubeCluster) -> anyhow::R
 }
 
 /// Starts the loop that makes sandboxes real.
-fn provision(config: &Config, host: &mut Host, cluster: KubeCluster, store: Store) {
+fn provision(config: &Config, host: &mut Host, cluster: KubeCluster, store: Store, events: Events) {
     cluster.start(&host.tasks);
     let caches = cluster.clone();
     host.health.add_fn("provision-sync", &[Probe::Readyz], move || {
@@ -202,6 +203,7 @@ fn provision(config: &Config, host: &mut Host, cluster: KubeCluster, store: Stor
                 runtime_classes,
                 ..Policy::default()
             },
+            events,
             ..provision::Config::default()
         },
     );

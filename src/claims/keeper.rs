@@ -22,6 +22,7 @@ use super::queue::Line;
 use super::release::claim_of;
 use super::service::{Claims, Inner};
 use super::steps::wanted;
+use super::story;
 use crate::runner::Reconcile;
 
 /// Between two looks at the place of a claim that waits.
@@ -219,7 +220,12 @@ impl Inner {
         };
         match self.claims.delete(&self.permit, key, &options).await {
             Err(error) if !error.is_not_found() => Err(error),
-            _ => Ok(None),
+            Err(_) => Ok(None),
+            Ok(_) => {
+                let note = "deleted: the claim's time is over";
+                self.events.tell(story::expired(claim, note));
+                Ok(None)
+            }
         }
     }
 
@@ -234,6 +240,7 @@ impl Inner {
         let (uid, generation) = (claim.metadata.uid.as_deref(), claim.metadata.generation);
         let seen = claim.status.as_ref();
         let seen = seen.map(|it| (it.sandbox.is_some(), bind::binding_since(it)));
+        let mut before = None;
         let change = |object: &mut Object| {
             let now: SandboxClaim = object.to_typed().map_err(ApiError::internal)?;
             let found = now.status.map(|it| (it.sandbox.is_some(), bind::binding_since(&it)));
@@ -243,7 +250,7 @@ impl Inner {
             {
                 return Err(ApiError::modified(&resource, &key.name));
             }
-            object.0.insert("status".into(), value.clone());
+            before = object.0.insert("status".into(), value.clone());
             Ok(())
         };
         let (options, warnings) = (WriteOptions::default(), Warnings::new());
@@ -251,7 +258,13 @@ impl Inner {
             self.claims.mutate(&self.permit, key, Part::Status, &options, &warnings, change).await;
         match written {
             Err(error) if !error.is_not_found() => Err(error),
-            _ => Ok(()),
+            Err(_) => Ok(()),
+            Ok(_) => {
+                // Of the replicas that see a turn the one that writes it tells it.
+                let turn = story::turn(claim, before.as_ref(), status);
+                turn.into_iter().for_each(|event| self.events.tell(event));
+                Ok(())
+            }
         }
     }
 }

@@ -33,6 +33,7 @@ mod service;
 mod source;
 mod steps;
 pub mod stock;
+mod story;
 mod wait;
 
 use std::sync::Arc;

@@ -17,6 +17,7 @@ use super::queue::Line;
 use super::service::{Claims, Inner, Share};
 use super::source::Source;
 use super::steps::{Gathered, Gathering, unharmed, wanted};
+use super::story::{self, How};
 use super::wait::{Until, Wait};
 use crate::wait::reached;
 
@@ -96,24 +97,29 @@ impl Inner {
         } else {
             self.serve_at_once(&old, &claim, &source).await?
         };
-        if bound {
-            let now = self.clock.now();
-            let since = claim.metadata.creation_timestamp.as_ref().map_or(now, |it| it.0);
-            self.metrics.served(now.duration_since(since).try_into().unwrap_or_default());
-        }
-        Ok(bound)
+        let Some(bound) = bound else { return Ok(false) };
+        let now = self.clock.now();
+        let since = claim.metadata.creation_timestamp.as_ref().map_or(now, |it| it.0);
+        let waited = now.duration_since(since).try_into().unwrap_or_default();
+        self.metrics.served(waited);
+        let bound: SandboxClaim = bound.to_typed().map_err(ApiError::internal)?;
+        let status = bound.status.clone().unwrap_or_default();
+        let events = story::born(&bound, &status, How::Served(waited));
+        events.into_iter().for_each(|event| self.events.tell(event));
+        Ok(true)
     }
 
+    /// The claim as it is bound now; `None` if it waits on.
     async fn serve_at_once(
         &self,
         old: &Object,
         claim: &SandboxClaim,
         source: &Source,
-    ) -> Result<bool, ApiError> {
+    ) -> Result<Option<Object>, ApiError> {
         let before = claim.status.clone().unwrap_or_default();
         for _ in 0..self.config.attempts_max {
             let Some(shares) = self.take_stock(claim, source, wanted(claim), true)? else {
-                return Ok(false);
+                return Ok(None);
             };
             let generation = claim.metadata.generation.unwrap_or(1);
             let now = self.clock.now();
@@ -122,13 +128,13 @@ impl Inner {
             let mut new = old.clone();
             new.0.insert("status".into(), value);
             match self.bind_waiting(old, new, &shares).await? {
-                Commit::Done(_) => {
+                Commit::Done(objects) => {
                     shares.into_iter().for_each(Share::spend);
-                    return Ok(true);
+                    return Ok(objects.into_iter().next().flatten());
                 }
                 // The claim itself has changed: look again.
                 Commit::Conflict(parts) if parts.iter().any(|part| part.part == 0) => {
-                    return Ok(false);
+                    return Ok(None);
                 }
                 Commit::Conflict(parts) => {
                     self.metrics.raced();
@@ -136,7 +142,7 @@ impl Inner {
                 }
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     async fn serve_in_steps(
@@ -144,25 +150,22 @@ impl Inner {
         old: &Object,
         claim: &SandboxClaim,
         source: &Source,
-    ) -> Result<bool, ApiError> {
+    ) -> Result<Option<Object>, ApiError> {
         // Somebody who did not finish may have left it some.
         let had = self.gathered(&old.key(), old.uid()).await?.len();
-        let missing = wanted(claim).saturating_sub(had).max(1);
-        let Some(shares) = self.take_stock(claim, source, missing, true)? else {
-            return Ok(false);
-        };
-        let Some(held) = self.begin(old, claim).await? else { return Ok(false) };
+        let Some(shares) = self.missing_stock(claim, source, had)? else { return Ok(None) };
+        let Some(held) = self.begin(old, claim).await? else { return Ok(None) };
         // Only now it is certain that nobody adds to it.
         let have = self.gathered(&held.key(), held.uid()).await?;
         if have.len() != had {
             self.wait_on(&held, claim, source).await?;
-            return Ok(false);
+            return Ok(None);
         }
         let gathering = Gathering { held: &held, claim, source, have };
         match self.gather(gathering, shares).await? {
-            Gathered::Bound(_) => Ok(true),
-            Gathered::Lost => Ok(false),
-            Gathered::Short => self.wait_on(&held, claim, source).await.map(|_| false),
+            Gathered::Bound(bound) => Ok(Some(bound)),
+            Gathered::Lost => Ok(None),
+            Gathered::Short => self.wait_on(&held, claim, source).await.map(|_| None),
         }
     }
 

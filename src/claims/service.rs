@@ -25,7 +25,9 @@ use super::policy;
 use super::queue::{Line, Waiting};
 use super::steps::wanted;
 use super::stock::{Held, Stock};
+use super::story::{self, How};
 use super::wait::Wait;
+use crate::events::Events;
 
 /// Bounds of the service.
 #[derive(Debug, Clone)]
@@ -75,6 +77,7 @@ pub(super) struct Inner {
     pub(super) permit: Permit,
     pub(super) config: Config,
     pub(super) metrics: ClaimMetrics,
+    pub(super) events: Events,
     /// Deleted claims that leave something to be removed; lost with the process, for a record
     /// without its claim counts as absent, and Sandboxes are looked through at the start.
     pub(super) ended: Mutex<HashMap<ObjectKey, Object>>,
@@ -149,6 +152,7 @@ pub struct Parts {
     pub store_prefix: String,
     pub clock: Arc<dyn Clock>,
     pub permit: Permit,
+    pub events: Events,
 }
 
 impl Claims {
@@ -167,6 +171,7 @@ impl Claims {
             permit,
             config,
             metrics: ClaimMetrics::default(),
+            events: parts.events,
             ended: Mutex::default(),
         }))
     }
@@ -205,6 +210,9 @@ impl Claims {
         let answer = self.0.make(&request).await;
         self.0.metrics.answered(started.elapsed(), &answer);
         let answer = answer?;
+        if answer.created && !request.dry_run {
+            self.0.tell_birth(&answer.claim, How::AtOnce(started.elapsed()));
+        }
         match request.wait {
             Some(wait) if !request.dry_run => {
                 let claim = self.0.wait(request.permit, answer.claim, wait, started).await?;
@@ -240,6 +248,13 @@ impl Inner {
                 Attempt::Raced => return Err(self.raced(&typed)),
             }
         }
+    }
+
+    /// Tells of a claim that was just stored as this replica has made it.
+    pub(super) fn tell_birth(&self, claim: &Object, how: How) {
+        let Ok(claim) = claim.to_typed::<SandboxClaim>() else { return };
+        let status = claim.status.clone().unwrap_or_default();
+        story::born(&claim, &status, how).into_iter().for_each(|event| self.events.tell(event));
     }
 
     /// The claim that an earlier request with the same name or key made.

@@ -199,14 +199,10 @@ impl Inner {
         let Some(held) = self.begin(&stored, &claim).await? else { return Ok(()) };
         tracing::info!(claim = %key, "going on with a claim that was left half bound");
         let have = self.gathered(&held.key(), held.uid()).await?;
-        let missing = wanted(&claim).saturating_sub(have.len());
-        let stock = match missing {
-            0 => Some(Vec::new()),
-            _ => self.take_stock(&claim, &source, missing, true)?,
-        };
-        let shares = match stock {
+        let shares = match self.missing_stock(&claim, &source, have.len())? {
             Some(shares) => shares,
             None if claim.spec.on_empty_pool() == OnEmptyPool::ColdStart => {
+                let missing = wanted(&claim).saturating_sub(have.len());
                 self.made(&claim, &source, missing, &names(&have, &[])).await?
             }
             None => {
@@ -218,6 +214,22 @@ impl Inner {
         match self.gather(gathering, shares).await? {
             Gathered::Bound(_) | Gathered::Lost => Ok(()),
             Gathered::Short => self.wait_on(&held, &claim, &source).await.map(drop),
+        }
+    }
+
+    /// Takes out of stock what a claim that stands in line lacks, if it has `had`.
+    ///
+    /// # Errors
+    /// As [`Inner::take_stock`].
+    pub(super) fn missing_stock(
+        &self,
+        claim: &SandboxClaim,
+        source: &Source,
+        had: usize,
+    ) -> Result<Option<Vec<Share>>, ApiError> {
+        match wanted(claim).saturating_sub(had) {
+            0 => Ok(Some(Vec::new())),
+            missing => self.take_stock(claim, source, missing, true),
         }
     }
 

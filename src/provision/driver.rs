@@ -18,6 +18,7 @@ use super::queue::{Backoff, Queue};
 use super::reconcile::{Outcome, Reconciler};
 use super::sandboxes::{Notice, Sandboxes};
 use crate::cluster::{Change, Cluster};
+use crate::events::Events;
 
 /// Failures that are retried sooner are not warned of.
 const RETRY_WORTH_A_WARNING: Duration = Duration::from_millis(500);
@@ -31,6 +32,8 @@ pub struct Config {
     /// Every Sandbox is looked at this often even if nothing happens.
     pub resync: Duration,
     pub policy: Policy,
+    /// Where it is told what the loop does.
+    pub events: Events,
 }
 
 impl Default for Config {
@@ -40,6 +43,7 @@ impl Default for Config {
             backoff: Backoff::default(),
             resync: Duration::from_secs(300),
             policy: Policy::default(),
+            events: Events::default(),
         }
     }
 }
@@ -72,7 +76,8 @@ impl Driver {
             Arc::clone(&cluster),
             Arc::clone(&clock),
             config.policy.clone(),
-        );
+        )
+        .telling(config.events.clone());
         let queue = Mutex::new(Queue::new(config.backoff));
         let wake = Notify::new();
         Self(Arc::new(Inner { reconciler, sandboxes, cluster, clock, config, queue, wake }))

@@ -6,6 +6,7 @@ use tracing::info;
 
 use super::plan::Step;
 use super::sandboxes::Sandboxes;
+use super::story::Story;
 use crate::cluster::{Cluster, ClusterError};
 
 /// How the steps ended early.
@@ -24,23 +25,30 @@ pub async fn execute(
     steps: &[Step],
     cluster: &dyn Cluster,
     sandboxes: &dyn Sandboxes,
+    story: &Story<'_>,
 ) -> Result<(), StepError> {
     for step in steps {
         match step {
             Step::Create(child) => {
                 cluster.create(child.clone()).await?;
+                story.done(step);
                 info!(sandbox = %key, kind = %child.kind(), name = child.key().name, "created");
             }
             Step::Delete { kind, key: child, uid, why } => {
-                gone_is_fine(cluster.delete(*kind, child, uid).await)?;
+                if still_there(cluster.delete(*kind, child, uid).await)? {
+                    story.done(step);
+                }
                 info!(sandbox = %key, %kind, name = child.name, ?why, "deleted");
             }
             Step::Patch { kind, key: child, patch } => {
-                gone_is_fine(cluster.patch_metadata(*kind, child, patch.clone()).await)?;
+                still_there(cluster.patch_metadata(*kind, child, patch.clone()).await)?;
                 info!(sandbox = %key, %kind, name = child.name, "changed metadata");
             }
             Step::DeleteSandbox { uid } => match sandboxes.delete(key, uid).await {
-                Ok(()) => info!(sandbox = %key, "deleted the expired Sandbox"),
+                Ok(()) => {
+                    story.done(step);
+                    info!(sandbox = %key, "deleted the expired Sandbox");
+                }
                 Err(error) if error.is_not_found() || error.is_conflict() => {}
                 Err(error) => return Err(StepError::Store(error)),
             },
@@ -49,9 +57,10 @@ pub async fn execute(
     Ok(())
 }
 
-fn gone_is_fine(result: Result<(), ClusterError>) -> Result<(), ClusterError> {
+/// False if it was gone already.
+fn still_there(result: Result<(), ClusterError>) -> Result<bool, ClusterError> {
     match result {
-        Err(ClusterError::NotFound { .. }) => Ok(()),
-        other => other,
+        Err(ClusterError::NotFound { .. }) => Ok(false),
+        other => other.map(|()| true),
     }
 }

@@ -16,6 +16,7 @@
 //! 4. A Pod that ended by itself is not created again; one that was deleted is.
 //! 5. A launch costs one Pod create and one status write: what is still on its way is written only
 //!    if it stays so for [`Policy::not_ready_window`]. Bad news are written at once.
+//!    No Event tells of it: see [`story`].
 //! 6. What the loop writes to the registry goes the way of a user's write ([`sandboxes`]).
 
 pub mod children;
@@ -33,6 +34,7 @@ pub mod sandboxes;
 #[cfg(test)]
 mod sim;
 pub mod status;
+pub mod story;
 
 pub use self::driver::{Config, Driver};
 pub use self::metrics::LoopMetrics;

@@ -14,7 +14,9 @@ use super::execute::{StepError, execute};
 use super::observe::{self, Failure, Observed};
 use super::plan::{Plan, Policy, StatusWrite, plan};
 use super::sandboxes::Sandboxes;
+use super::story::Story;
 use crate::cluster::{Cluster, ClusterError};
+use crate::events::Events;
 
 /// What a pass came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,7 @@ pub struct Reconciler {
     cluster: Arc<dyn Cluster>,
     clock: Arc<dyn Clock>,
     policy: Policy,
+    events: Events,
     /// Since when a Sandbox's status has been due. Lost with the process: then it waits anew.
     due: Mutex<HashMap<ObjectKey, Timestamp>>,
 }
@@ -56,7 +59,14 @@ impl Reconciler {
         clock: Arc<dyn Clock>,
         policy: Policy,
     ) -> Self {
-        Self { sandboxes, cluster, clock, policy, due: Mutex::default() }
+        let events = Events::default();
+        Self { sandboxes, cluster, clock, policy, events, due: Mutex::default() }
+    }
+
+    /// Tells what it does.
+    #[must_use]
+    pub fn telling(self, events: Events) -> Self {
+        Self { events, ..self }
     }
 
     pub async fn reconcile(&self, key: &ObjectKey) -> Result<Outcome, ReconcileError> {
@@ -69,7 +79,7 @@ impl Reconciler {
         let sandbox: Sandbox = object.to_typed().map_err(ReconcileError::Malformed)?;
         let observed = observe::cached(&sandbox, &*self.cluster);
         let first = self.plan(key, &sandbox, observed.clone());
-        match self.execute(key, &first).await {
+        match self.execute(key, &sandbox, &first).await {
             Err(StepError::Cluster(ClusterError::AlreadyExists { .. })) => {
                 self.look_closer(key, &sandbox).await
             }
@@ -92,14 +102,20 @@ impl Reconciler {
         let look = observe::live(sandbox, &*self.cluster);
         let observed = look.await.map_err(ReconcileError::Observe)?;
         let plan = self.plan(key, sandbox, observed.clone());
-        match self.execute(key, &plan).await {
+        match self.execute(key, sandbox, &plan).await {
             Ok(()) => self.conclude(key, sandbox, &plan, &plan.steps).await,
             Err(error) => self.fail(key, sandbox, observed, error).await,
         }
     }
 
-    async fn execute(&self, key: &ObjectKey, plan: &Plan) -> Result<(), StepError> {
-        execute(key, &plan.steps, &*self.cluster, &*self.sandboxes).await
+    async fn execute(
+        &self,
+        key: &ObjectKey,
+        sandbox: &Sandbox,
+        plan: &Plan,
+    ) -> Result<(), StepError> {
+        let story = Story::new(&self.events, sandbox);
+        execute(key, &plan.steps, &*self.cluster, &*self.sandboxes, &story).await
     }
 
     fn plan(&self, key: &ObjectKey, sandbox: &Sandbox, mut observed: Observed) -> Plan {
@@ -157,7 +173,13 @@ impl Reconciler {
                 let generation = sandbox.metadata.generation.unwrap_or_default();
                 let write = self.sandboxes.update_status(key, uid, generation, &plan.status);
                 match write.await {
-                    Ok(()) => self.set_due(key, None),
+                    Ok(replaced) => {
+                        self.set_due(key, None);
+                        // Of the replicas that see a turn the one that writes it tells it.
+                        if let Some(before) = replaced {
+                            Story::new(&self.events, sandbox).turned(&before, &plan.status);
+                        }
+                    }
                     Err(error) if error.is_not_found() => self.set_due(key, None),
                     Err(error) if error.is_conflict() => return Ok(false),
                     Err(error) => return Err(ReconcileError::Registry(error)),

@@ -70,22 +70,26 @@ impl Sandboxes for StoreSandboxes {
         uid: &str,
         generation: i64,
         status: &SandboxStatus,
-    ) -> Result<(), ApiError> {
+    ) -> Result<Option<SandboxStatus>, ApiError> {
         let status = serde_json::to_value(status).map_err(ApiError::internal)?;
         let resource = self.store.def().group_resource();
+        let mut before = None;
         let change = |object: &mut Object| {
             if object.uid() != uid || object.generation() != generation {
                 return Err(ApiError::modified(&resource, &key.name));
             }
-            object.0.insert("status".into(), status.clone());
+            before = object.0.insert("status".into(), status.clone());
             Ok(())
         };
         self.status_writes.fetch_add(1, Ordering::Relaxed);
         let (options, warnings) = (WriteOptions::default(), Warnings::new());
-        self.store
-            .mutate(&self.permit, key, Part::Status, &options, &warnings, change)
-            .await
-            .map(drop)
+        let part = Part::Status;
+        self.store.mutate(&self.permit, key, part, &options, &warnings, change).await?;
+        if before.as_ref() == Some(&status) {
+            return Ok(None);
+        }
+        let before = before.map(serde_json::from_value).transpose().map_err(ApiError::internal)?;
+        Ok(Some(before.unwrap_or_default()))
     }
 
     async fn delete(&self, key: &ObjectKey, uid: &str) -> Result<(), ApiError> {

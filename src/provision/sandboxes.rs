@@ -36,14 +36,15 @@ pub trait Sandboxes: Send + Sync + fmt::Debug {
     async fn watch(&self, revision: i64) -> Result<BoxStream<'static, Notice>, ApiError>;
 
     /// Writes the status made from this generation of the Sandbox with this uid; a conflict if it
-    /// is another by now. Writes nothing if the status is stored already.
+    /// is another by now. Returns what it has replaced; `None` if the status was stored already,
+    /// and then nothing is written.
     async fn update_status(
         &self,
         key: &ObjectKey,
         uid: &str,
         generation: i64,
         status: &SandboxStatus,
-    ) -> Result<(), ApiError>;
+    ) -> Result<Option<SandboxStatus>, ApiError>;
 
     /// Deletes the Sandbox with this uid.
     async fn delete(&self, key: &ObjectKey, uid: &str) -> Result<(), ApiError>;

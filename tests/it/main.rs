@@ -3,6 +3,7 @@
 mod bad_days;
 mod claims;
 mod counting;
+mod events;
 mod gangs;
 mod house;
 mod kinds;

@@ -53,6 +53,8 @@ pub(crate) struct Product {
     pub(crate) cluster: Arc<FakeCluster>,
     pub(crate) permit: Permit,
     pub(crate) tasks: Tasks,
+    /// What is told to the cluster.
+    pub(crate) told: Arc<FakeEvents>,
     pub(crate) events: Events,
     registry: Mutex<Registry>,
     prefix: String,
@@ -79,7 +81,7 @@ impl Product {
         };
         let told = Arc::new(FakeEvents::default());
         let config = events::Config::default();
-        let events = Events::start(told, Arc::new(SystemClock), config, &tasks);
+        let events = Events::start(told.clone(), Arc::new(SystemClock), config, &tasks);
         let entrance = Entrance::default();
         let defs = resources::defs(Extensions {
             sandbox: resources::sandbox::actions::subresources(),
@@ -93,6 +95,7 @@ impl Product {
             cluster: Arc::default(),
             permit: Permit::internal("test"),
             tasks,
+            told,
             events,
             registry: Mutex::default(),
             prefix,
@@ -123,6 +126,7 @@ impl Product {
                 store_prefix: self.prefix.clone(),
                 clock: clock.clone(),
                 permit: self.permit.clone(),
+                events: self.events.clone(),
             },
             claims::Config {
                 queue_max: 5,
@@ -169,7 +173,7 @@ impl Product {
             Arc::new(StoreSandboxes::new(sandboxes, product.permit.clone())),
             product.cluster.clone(),
             Arc::new(SystemClock),
-            provision::Config::default(),
+            provision::Config { events: product.events.clone(), ..provision::Config::default() },
         );
         driver.start(&product.tasks);
         let cluster = product.cluster.clone();

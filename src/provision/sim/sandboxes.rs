@@ -143,7 +143,7 @@ impl Sandboxes for FakeSandboxes {
         uid: &str,
         generation: i64,
         status: &SandboxStatus,
-    ) -> Result<(), ApiError> {
+    ) -> Result<Option<SandboxStatus>, ApiError> {
         pause().await;
         let mut object =
             self.read(key).ok_or_else(|| ApiError::not_found(&resource(), &key.name))?;
@@ -158,13 +158,16 @@ impl Sandboxes for FakeSandboxes {
             }
         }
         let status = serde_json::to_value(status).unwrap();
+        let mut before = None;
         if object.0.get("status") != Some(&status) {
-            object.0.insert("status".into(), status);
+            let replaced = object.0.insert("status".into(), status);
+            before = replaced
+                .map_or(Some(SandboxStatus::default()), |it| serde_json::from_value(it).unwrap());
             *self.state().writes.entry(uid.to_owned()).or_default() += 1;
             self.put(object);
         }
         pause().await;
-        Ok(())
+        Ok(before)
     }
 
     async fn delete(&self, key: &ObjectKey, uid: &str) -> Result<(), ApiError> {

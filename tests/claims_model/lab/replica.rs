@@ -72,6 +72,7 @@ impl Server {
             store_prefix: PREFIX.into(),
             clock: clock.clone(),
             permit: permit.clone(),
+            events: Events::default(),
         };
         let config = claims::Config {
             transaction_max: TRANSACTION_MAX,
