@@ -30,7 +30,7 @@ impl Bucket {
     }
 
     /// How many could be taken.
-    pub fn available(&self, now: Timestamp) -> usize {
+    pub fn available(&mut self, now: Timestamp) -> usize {
         let interval = self.rate.interval.as_nanos().max(1);
         let missing = self.missing(now).as_nanos().div_ceil(interval);
         let burst = u128::from(self.rate.burst);
@@ -53,13 +53,16 @@ impl Bucket {
     }
 
     /// How long until there are `count`; a number over the burst is waited for in vain.
-    pub fn wait(&self, count: usize, now: Timestamp) -> Duration {
+    pub fn wait(&mut self, count: usize, now: Timestamp) -> Duration {
         (self.missing(now) + self.worth(count)).saturating_sub(self.capacity())
     }
 
-    fn missing(&self, now: Timestamp) -> Duration {
+    fn missing(&mut self, now: Timestamp) -> Duration {
         let left = Duration::try_from(self.full_at.duration_since(now)).unwrap_or_default();
-        // A clock that was set back must not stop everything for as long.
+        // A clock that was set back must not stop everything for as long: then it is empty.
+        if left > self.capacity() {
+            self.full_at = now.saturating_add(self.capacity()).unwrap_or(now);
+        }
         left.min(self.capacity())
     }
 
@@ -100,6 +103,7 @@ mod tests {
         // The clock is set back by a quarter of an hour.
         assert!(bucket.take(2, at(1_000)));
         assert_eq!(bucket.wait(1, at(-900_000)), Duration::from_millis(10));
+        assert_eq!(bucket.available(at(-899_980)), 2);
     }
 
     #[test]

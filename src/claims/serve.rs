@@ -17,7 +17,7 @@ use super::queue::Line;
 use super::service::{Claims, Inner, Share};
 use super::source::Source;
 use super::steps::{Gathered, Gathering, unharmed, wanted};
-use super::story::{self, How};
+use super::story::How;
 use super::wait::{Until, Wait};
 use crate::wait::reached;
 
@@ -102,10 +102,7 @@ impl Inner {
         let since = claim.metadata.creation_timestamp.as_ref().map_or(now, |it| it.0);
         let waited = now.duration_since(since).try_into().unwrap_or_default();
         self.metrics.served(waited);
-        let bound: SandboxClaim = bound.to_typed().map_err(ApiError::internal)?;
-        let status = bound.status.clone().unwrap_or_default();
-        let events = story::born(&bound, &status, How::Served(waited));
-        events.into_iter().for_each(|event| self.events.tell(event));
+        self.tell_birth(&bound, How::Served(waited));
         Ok(true)
     }
 

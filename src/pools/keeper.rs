@@ -313,7 +313,7 @@ impl Keeper {
             return false;
         }
         let mut last = self.last_claim.lock().expect("no holder of this lock panics");
-        *last = (*last).max(Some(at));
+        *last = Some(at);
         drop(last);
         let mut memories = self.memory();
         let new = !memories.contains_key(pool);
@@ -323,7 +323,7 @@ impl Keeper {
 
     fn is_busy(&self, now: Timestamp) -> bool {
         let last = *self.last_claim.lock().expect("no holder of this lock panics");
-        last.is_some_and(|at| now.duration_since(at).as_secs() < BUSY_SECONDS)
+        last.is_some_and(|at| now.duration_since(at).as_secs().abs() < BUSY_SECONDS)
     }
 
     pub(super) fn memory(&self) -> MutexGuard<'_, HashMap<ObjectKey, Memory>> {

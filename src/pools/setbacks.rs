@@ -18,8 +18,8 @@ pub(super) struct Setbacks {
     batch: Option<usize>,
     /// How often members were lost, and none became ready in between.
     rounds: u32,
-    /// No creation before.
-    until: Option<Timestamp>,
+    /// Since when, and for how long, nothing is made.
+    paused: Option<(Timestamp, Duration)>,
     /// The last ones that were lost, by uid, and why.
     last: Vec<String>,
     cause: String,
@@ -38,8 +38,10 @@ impl Setbacks {
 
     /// How long nothing is to be made.
     pub(super) fn pause(&self, now: Timestamp) -> Option<Duration> {
-        let left = self.until?.duration_since(now);
-        Duration::try_from(left).ok().filter(|left| !left.is_zero())
+        let (since, pause) = self.paused?;
+        // `None` if the clock was set back: nobody knows how long it has been.
+        let passed = Duration::try_from(now.duration_since(since)).ok()?;
+        pause.checked_sub(passed).filter(|left| !left.is_zero())
     }
 
     /// Why nothing comes of what is made.
@@ -50,7 +52,7 @@ impl Setbacks {
     /// Whether another member that can't start on its node may be given up: one in `grace`.
     pub(super) fn may_give_up(&self, now: Timestamp, grace: Duration) -> bool {
         self.given_up.is_none_or(|at| {
-            Duration::try_from(now.duration_since(at)).is_ok_and(|since| since >= grace)
+            Duration::try_from(now.duration_since(at)).map_or(true, |since| since >= grace)
         })
     }
 
@@ -76,7 +78,7 @@ impl Setbacks {
         self.cause = cause;
         if let Some(doublings) = self.rounds.checked_sub(2) {
             let pause = PAUSE_MIN.saturating_mul(2_u32.saturating_pow(doublings)).min(max);
-            self.until = now.checked_add(pause).ok();
+            self.paused = Some((now, pause));
         }
     }
 
@@ -91,7 +93,7 @@ impl Setbacks {
             *self = Self { template: template.map(str::to_owned), ..Self::default() };
         }
         if ready > self.ready {
-            (self.rounds, self.until) = (0, None);
+            (self.rounds, self.paused) = (0, None);
         }
         self.ready = ready;
     }
@@ -138,6 +140,7 @@ mod tests {
         assert_eq!(pauses, [0, 1, 2, 4, 5, 5]);
         assert_eq!(setbacks.cause(), Some("5"));
         assert_eq!(setbacks.pause(at(5)), None, "it is over");
+        assert_eq!(setbacks.pause(at(-3600)), None, "the clock was set back");
         setbacks.seen(0, None);
         assert_eq!(setbacks.cause(), Some("5"));
         setbacks.seen(1, None);
@@ -159,5 +162,6 @@ mod tests {
         setbacks.gave_up(at(0));
         assert!(!setbacks.may_give_up(at(299), grace));
         assert!(setbacks.may_give_up(at(300), grace));
+        assert!(setbacks.may_give_up(at(-3600), grace), "the clock was set back");
     }
 }
