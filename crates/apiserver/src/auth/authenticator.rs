@@ -2,7 +2,8 @@
 //!
 //! Rules: `k8s.io/apiserver/pkg/authentication/authenticatorfactory/delegating.go` and
 //! `pkg/authentication/request/union`: an authenticator that fails does not keep a later one from
-//! succeeding, but if none does its failure forbids to be anonymous.
+//! succeeding, but if none does its failure forbids to be anonymous. A Go server does not start
+//! before it has read the CAs; this one serves its health, and answers 503 to certificates.
 
 use std::fmt;
 use std::sync::Arc;
@@ -85,6 +86,12 @@ impl Authenticator {
         };
         match refused {
             Some(reason) => Err(ApiError::unauthorized().with_log(reason)),
+            // Right after the start: who shows a certificate must not be taken for nobody, and the
+            // front least of all, which would pass a 403 on to a user who has the right.
+            None if !chain.is_empty() && trust.is_empty() => {
+                let text = "the server does not know yet whose certificates to trust";
+                Err(ApiError::service_unavailable(text).with_retry_after(1))
+            }
             None => Ok(anonymous()),
         }
     }

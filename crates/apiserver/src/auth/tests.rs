@@ -56,6 +56,15 @@ impl World {
 }
 
 #[tokio::test]
+async fn before_the_authorities_are_known_a_certificate_is_no_reason_to_be_nobody() {
+    let world = world();
+    world.trust.store(TrustConfig::default());
+    let certificate = world.front.client(FRONT, None);
+    assert_eq!(world.as_alice(&certificate).await, "503");
+    assert_eq!(world.ask(&[], &mut HeaderMap::new()).await, "system:anonymous", "probes");
+}
+
+#[tokio::test]
 async fn front_proxy_names_the_user_and_the_headers_are_gone() {
     let world = world();
     let certificate = world.front.client(FRONT, None);

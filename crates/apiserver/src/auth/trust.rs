@@ -36,6 +36,13 @@ pub struct TrustConfig {
     pub request_header: Option<RequestHeaderConfig>,
 }
 
+impl TrustConfig {
+    /// Whether nobody's certificate is trusted.
+    pub fn is_empty(&self) -> bool {
+        self.client_ca.as_slice().is_empty() && self.request_header.is_none()
+    }
+}
+
 /// A parsed CA bundle.
 #[derive(Debug, Clone, Default)]
 pub struct TrustAnchors(Vec<TrustAnchor<'static>>);
