@@ -97,13 +97,19 @@ impl Inner {
         } else {
             self.serve_at_once(&old, &claim, &source).await?
         };
-        let Some(bound) = bound else { return Ok(false) };
+        if let Some(bound) = &bound {
+            self.served(&claim, bound);
+        }
+        Ok(bound.is_some())
+    }
+
+    /// A claim that did not get its Sandboxes at once has them now.
+    pub(super) fn served(&self, claim: &SandboxClaim, bound: &Object) {
         let now = self.clock.now();
         let since = claim.metadata.creation_timestamp.as_ref().map_or(now, |it| it.0);
         let waited = now.duration_since(since).try_into().unwrap_or_default();
         self.metrics.served(waited);
-        self.tell_birth(&bound, How::Served(waited));
-        Ok(true)
+        self.tell_birth(bound, How::Served(waited));
     }
 
     /// The claim as it is bound now; `None` if it waits on.

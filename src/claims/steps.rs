@@ -212,7 +212,11 @@ impl Inner {
         };
         let gathering = Gathering { held: &held, claim: &claim, source: &source, have };
         match self.gather(gathering, shares).await? {
-            Gathered::Bound(_) | Gathered::Lost => Ok(()),
+            Gathered::Bound(bound) => {
+                self.served(&claim, &bound);
+                Ok(())
+            }
+            Gathered::Lost => Ok(()),
             Gathered::Short => self.wait_on(&held, &claim, &source).await.map(drop),
         }
     }

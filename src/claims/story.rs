@@ -43,7 +43,8 @@ fn origin(claim: &SandboxClaim) -> String {
 pub(super) fn born(claim: &SandboxClaim, status: &SandboxClaimStatus, how: How) -> Vec<Event> {
     let all = all_bound(status);
     let Some(first) = all.first() else {
-        let before = status.queue_position.unwrap_or_default();
+        // Without a place in line it is still being bound, and whoever is done with that tells it.
+        let Some(before) = status.queue_position else { return Vec::new() };
         let note = format!("no Sandbox of {} is ready; {before} claims come first", origin(claim));
         return vec![Event::normal(about(claim), ("Waiting", "Bind"), note)];
     };
