@@ -77,7 +77,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     keep_templates(&host, &kinds, cluster.clone())?;
     let events = tell_events(&host, cluster.clone());
     provision(&config, &mut host, cluster, kinds.sandboxes.clone(), events.clone());
-    entrance.open(supply(&config, &host, &kinds, events)?);
+    let claims = supply(&config, &host, &kinds, events)?;
+    let filled = claims.clone();
+    host.health.add_fn("claims-stock", &[Probe::Readyz], move || match filled.is_filled() {
+        true => Ok(()),
+        false => Err("the stock of the warm pools is not known yet".into()),
+    });
+    entrance.open(claims);
     host.serve(stores).await
 }
 

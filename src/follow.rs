@@ -35,10 +35,15 @@ pub struct Source {
     pub labels: LabelSelector,
 }
 
+/// Between two attempts to list: at first, when the cache is being filled, it takes moments.
+const RETRY_MIN: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+
 /// Follows `source` until the tasks stop.
 pub fn follow(tasks: &Tasks, name: &'static str, source: Source, follower: Arc<dyn Follower>) {
     let stop = tasks.stopping().clone();
     tasks.spawn(name, OnExit::Shutdown, async move {
+        let mut retry = RETRY_MIN;
         while !stop.is_cancelled() {
             let ended = tokio::select! {
                 () = stop.cancelled() => return,
@@ -46,10 +51,18 @@ pub fn follow(tasks: &Tasks, name: &'static str, source: Source, follower: Arc<d
             };
             // An expired watch is nothing special, but must not turn into a storm of lists either.
             let wait = match ended {
-                Ok(()) => Duration::from_millis(50),
+                Ok(()) => {
+                    retry = RETRY_MIN;
+                    RETRY_MIN
+                }
                 Err(error) => {
-                    warn!(name, %error, "following failed; listing again");
-                    Duration::from_secs(1)
+                    // What passes within moments is no news for an operator.
+                    if retry == RETRY_MAX {
+                        warn!(name, %error, "following failed; listing again");
+                    }
+                    let wait = retry;
+                    retry = (retry * 2).min(RETRY_MAX);
+                    wait
                 }
             };
             tokio::select! {

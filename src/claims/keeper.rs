@@ -105,12 +105,7 @@ impl Inner {
             }
             return self.release_rest(key, claim).await.map(|()| None);
         }
-        if let Some(line) = line_of(claim) {
-            let since = status.waiting_since.as_ref().map(|time| time.0);
-            let created = claim.metadata.creation_timestamp.as_ref().map(|time| time.0);
-            let since = since.or(created).unwrap_or(now);
-            self.waiting.join(&line, key.clone(), since, wanted(claim));
-        }
+        self.line_up(key, claim);
         let place = self.waiting.position(key).and_then(|place| i64::try_from(place).ok());
         if status.queue_position != place {
             status.queue_position = place;
@@ -118,6 +113,20 @@ impl Inner {
         }
         let next = [patience, left(expiry(claim, &status), now), Some(POSITION_PERIOD)];
         Ok(next.into_iter().flatten().min())
+    }
+
+    /// Puts a claim that waits for stock into its line.
+    pub(super) fn line_up(&self, key: &ObjectKey, claim: &SandboxClaim) {
+        let status = claim.status.clone().unwrap_or_default();
+        let ended = claim.metadata.deletion_timestamp.is_some();
+        if status.sandbox.is_some() || ended || bind::takes_nothing(&status) {
+            return;
+        }
+        let Some(line) = line_of(claim) else { return };
+        let since = status.waiting_since.as_ref().map(|time| time.0);
+        let created = claim.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        let since = since.or(created).unwrap_or_else(|| self.clock.now());
+        self.waiting.join(&line, key.clone(), since, wanted(claim));
     }
 
     async fn keep_bound(

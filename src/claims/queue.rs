@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use apiserver::meta::ObjectKey;
 use jiff::{Timestamp, Unit};
-use tokio::sync::watch;
+use tokio::sync::{SetOnce, watch};
 
 /// What a claim waits for: the stock of one pool, or of all pools of a template.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,6 +45,8 @@ pub(super) struct Waiting(Arc<Inner>);
 struct Inner {
     lines: Mutex<Lines>,
     joined: watch::Sender<u64>,
+    /// Set once everybody who waited at the start is in a line.
+    filled: SetOnce<()>,
 }
 
 #[derive(Debug, Default)]
@@ -68,7 +70,7 @@ struct Place {
 impl Default for Waiting {
     fn default() -> Self {
         let (joined, _) = watch::channel(0);
-        Self(Arc::new(Inner { lines: Mutex::default(), joined }))
+        Self(Arc::new(Inner { lines: Mutex::default(), joined, filled: SetOnce::new() }))
     }
 }
 
@@ -183,6 +185,20 @@ impl Waiting {
     /// All who wait.
     pub(super) fn total(&self) -> usize {
         self.lock().places.len()
+    }
+
+    /// Everybody who waited at the start is in a line.
+    pub(super) fn fill(&self) {
+        // It may be set already.
+        _ = self.0.filled.set(());
+    }
+
+    pub(super) async fn filled(&self) {
+        self.0.filled.wait().await;
+    }
+
+    pub(super) fn is_filled(&self) -> bool {
+        self.0.filled.initialized()
     }
 
     /// Changes whenever somebody joins.

@@ -26,7 +26,14 @@ pub(super) struct ClaimChanges {
 
 impl Follower for ClaimChanges {
     fn all(&self, items: &[Arc<Item>]) {
-        items.iter().for_each(|item| self.runner.add(item.key()));
+        for item in items {
+            // At once: whoever claims from now on comes after those who wait already.
+            if let Some(claim) = item.object().ok().and_then(|object| object.to_typed().ok()) {
+                self.claims.0.line_up(&item.key(), &claim);
+            }
+            self.runner.add(item.key());
+        }
+        self.claims.0.waiting.fill();
     }
 
     fn changed(&self, item: &Arc<Item>) {

@@ -55,6 +55,9 @@ impl Default for Config {
     }
 }
 
+/// How long a claim waits right after the start until it is known what there is.
+const FILLING_MAX: Duration = Duration::from_secs(10);
+
 /// Names that are tried for a claim that leaves its name to us.
 const NAMES_MAX: usize = 8;
 
@@ -199,14 +202,32 @@ impl Claims {
         &self.0.metrics
     }
 
+    /// Whether it is known what is in stock and who waits; until then claims wait.
+    pub fn is_filled(&self) -> bool {
+        self.0.stock.is_filled() && self.0.waiting.is_filled()
+    }
+
+    /// Without this a server that has just started would take every pool for empty.
+    async fn filled(&self) -> Result<(), ApiError> {
+        let filled = async {
+            self.0.stock.filled().await;
+            self.0.waiting.filled().await;
+        };
+        tokio::time::timeout(FILLING_MAX, filled).await.map_err(|_| {
+            let text = "the server is starting and does not know yet what is in stock";
+            ApiError::service_unavailable(text).with_retry_after(1)
+        })
+    }
+
     /// Makes a claim and binds it as far as it can be bound now.
     ///
     /// # Errors
     /// Those of a create; 422 for what the references or the template's policies do not allow; 503
-    /// `PoolExhausted`; 429 when too many wait; 409 when the idempotency key belongs to another
+    /// `PoolExhausted`, or when the server is starting; 429 when too many wait; 409 when the idempotency key belongs to another
     /// request; 504 when it is not so far in time, and then it goes on by itself.
     pub async fn create(&self, request: Request<'_>) -> Result<Answer, ApiError> {
         let started = tokio::time::Instant::now();
+        self.filled().await?;
         let answer = self.0.make(&request).await;
         self.0.metrics.answered(started.elapsed(), &answer);
         let answer = answer?;

@@ -16,7 +16,7 @@ use apiserver::status::ApiError;
 use jiff::Timestamp;
 use sandbox_api::{condition, keys};
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{SetOnce, watch};
 
 /// A Sandbox in stock, as of one revision.
 #[derive(Debug)]
@@ -130,6 +130,8 @@ struct Inner {
     shelves: Mutex<Shelves>,
     /// Counts changes after which a claim may find something.
     restocked: watch::Sender<u64>,
+    /// Set once everything there was at the start is known.
+    filled: SetOnce<()>,
 }
 
 #[derive(Debug, Default)]
@@ -147,7 +149,7 @@ type Shelf = HashMap<String, BTreeSet<(u64, ObjectKey)>>;
 impl Default for Stock {
     fn default() -> Self {
         let (restocked, _) = watch::channel(0);
-        Self(Arc::new(Inner { shelves: Mutex::default(), restocked }))
+        Self(Arc::new(Inner { shelves: Mutex::default(), restocked, filled: SetOnce::new() }))
     }
 }
 
@@ -190,7 +192,18 @@ impl Stock {
                 outcome = Err(error);
             }
         }
+        // It may be set already.
+        _ = self.0.filled.set(());
         outcome
+    }
+
+    /// Returns once everything there was at the start is known.
+    pub async fn filled(&self) {
+        self.0.filled.wait().await;
+    }
+
+    pub fn is_filled(&self) -> bool {
+        self.0.filled.initialized()
     }
 
     /// Takes `count` members of the pool, or none: from the node with the most stock, of the fresh

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use apiserver::clock::{Clock, SystemClock};
+use apiserver::clock::{Clock, SystemClock, new_uid};
 use apiserver::meta::{Object, ObjectKey};
 use apiserver::registry::Part;
 use apiserver::request::WriteOptions;
@@ -186,6 +186,28 @@ async fn a_pool_that_is_deleted_meanwhile() {
     }
 }
 
+#[tokio::test]
+async fn a_server_that_has_just_started_knows_its_stock_and_who_waits() {
+    let prefix = format!("/{}", new_uid());
+    let before = Product::at(prefix.clone()).await;
+    before.supply();
+    before.create("sandboxtemplates", crate::claims::template("t")).await.unwrap();
+    for (name, replicas) in [("p", 3), ("empty", 0)] {
+        before.create("sandboxwarmpools", pool(name, "t", replicas)).await.unwrap();
+        before.settled(name, replicas).await;
+    }
+    let spec = json!({"warmPoolRef": {"name": "empty"}, "onEmptyPool": "Wait"});
+    before.post(claim("first", spec.clone()), &[]).await.unwrap();
+    let after = Product::at(prefix).await;
+    let claims = after.supply();
+    // Nothing is waited for here: the first request does.
+    let got = after.post(claim("c", fails()), &[]).await.unwrap().object;
+    assert_eq!(text(&got, "status.sandbox.launchType"), "Warm");
+    assert!(claims.is_filled());
+    let second = after.post(claim("second", spec), &[]).await.unwrap().object;
+    assert_eq!(second.at("status.queuePosition"), Some(&json!(1)));
+}
+
 fn claim_owned(index: usize, spec: Value) -> Value {
     claim(&format!("c{index}"), spec)
 }
@@ -220,7 +242,7 @@ async fn ten_thousand_claims_for_an_empty_pool() {
 #[tokio::test]
 async fn a_clock_that_jumps() {
     let clock = Arc::new(Adjusted::default());
-    let product = Product::new().await;
+    let product = Product::timed(format!("/{}", new_uid()), clock.clone()).await;
     product.supply_with(clock.clone());
     product.create("sandboxtemplates", crate::claims::template("t")).await.unwrap();
     product.create("sandboxwarmpools", pool("p", "t", 1)).await.unwrap();

@@ -69,12 +69,17 @@ impl Product {
 
     /// The kinds alone, under this prefix: another replica, if there is one.
     pub(crate) async fn at(prefix: String) -> Self {
+        Self::timed(prefix, Arc::new(SystemClock)).await
+    }
+
+    /// Likewise, by a clock of the test's.
+    pub(crate) async fn timed(prefix: String, clock: Arc<dyn Clock>) -> Self {
         let options = EtcdOptions::new(vec![env("TEST_ETCD_ENDPOINT")]);
         let etcd = EtcdKv::connect(&options).await.expect("usable options");
         let kv = Arc::new(CountingKv::new(Arc::new(etcd)));
         let tasks = Tasks::new();
         let store = |def| {
-            let (clock, kv) = (Arc::new(SystemClock), kv.clone());
+            let (clock, kv) = (clock.clone(), kv.clone());
             let cache = (CacheOptions::default(), &tasks);
             let namespaces = Some(Arc::new(FakeNamespaces) as Arc<dyn Namespaces>);
             Store::cached(Arc::new(def), kv, &prefix, clock, namespaces, cache)
