@@ -60,6 +60,13 @@ impl Runner {
         self.0.queue().add(key);
         self.0.wake.notify_one();
     }
+
+    /// Not at once: what comes until then is done in one pass.
+    pub fn add_after(&self, key: ObjectKey, pause: Duration) {
+        let now = self.0.clock.now();
+        self.0.queue().add_at(key, now.saturating_add(pause).unwrap_or(now));
+        self.0.wake.notify_one();
+    }
 }
 
 impl Inner {

@@ -37,6 +37,12 @@ use crate::runner::Reconcile;
 /// The shortest time between two writes of a status that creates nothing.
 const STATUS_PERIOD: Duration = Duration::from_millis(500);
 
+/// Between something that happens to a member and the pass that it leads to: about twenty times what
+/// the pass takes.
+const BREATH_OF_MEMBER: Duration = Duration::from_micros(40);
+const BREATH_MIN: Duration = Duration::from_millis(5);
+const BREATH_MAX: Duration = Duration::from_secs(1);
+
 /// Claims are counted for a minute.
 const COUNTED_SECONDS: i64 = 60;
 
@@ -71,6 +77,8 @@ pub(super) struct Memory {
     pub(super) setbacks: Setbacks,
     /// Members on their way to ready, after the last pass.
     starting: usize,
+    /// Members at the last pass.
+    members: usize,
     /// When a status was last written for its own sake.
     written: Option<Timestamp>,
     /// Claims of the last minute by uid.
@@ -153,6 +161,7 @@ impl Keeper {
         };
         let plan = plan(&observed, now, &self.policy);
         memory.starting = plan.starting;
+        memory.members = members.len();
         let figures = memory.figures.get_or_insert_default();
         (figures.ready, figures.desired) = (plan.status.ready_replicas, pool.spec.replicas());
         plan
@@ -319,6 +328,15 @@ impl Keeper {
         let new = !memories.contains_key(pool);
         memories.entry(pool.clone()).or_default().claimed.insert(claim_uid.to_owned(), at);
         new
+    }
+
+    /// How long to collect what happens to members before a pass: it looks at all of them, so that
+    /// without it every claim from a large pool would cost as much as the pool is large.
+    pub(super) fn breath(&self, pool: &ObjectKey) -> Duration {
+        let members = self.memory().get(pool).map_or(0, |memory| memory.members);
+        BREATH_OF_MEMBER
+            .saturating_mul(u32::try_from(members).unwrap_or(u32::MAX))
+            .clamp(BREATH_MIN, BREATH_MAX)
     }
 
     fn is_busy(&self, now: Timestamp) -> bool {

@@ -181,7 +181,9 @@ impl MemberChanges {
         let pool = owners.into_iter().flatten().find(|owner| owner["kind"] == "SandboxWarmPool");
         if let Some(name) = pool.and_then(|owner| owner["name"].as_str()) {
             let namespace = item.key().namespace;
-            self.0.runner.add(ObjectKey { namespace, name: name.to_owned() });
+            let pool = ObjectKey { namespace, name: name.to_owned() };
+            let pause = self.0.keeper.breath(&pool);
+            self.0.runner.add_after(pool, pause);
         }
     }
 }

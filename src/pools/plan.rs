@@ -190,8 +190,10 @@ pub(super) fn plan(observed: &Observed<'_>, now: Timestamp, policy: &Policy) -> 
         _ => 0,
     };
     let status = status(observed, &counts, create, now);
+    // Where the pool is as far on its way as it may be, its members tell of room.
+    let may_go_on = pause.is_some() || counts.in_flight + create < policy.in_flight_max;
     let next = [
-        (create < wanted).then_some(pause.unwrap_or(policy.pause)),
+        (create < wanted && may_go_on).then_some(pause.unwrap_or(policy.pause)),
         (counts.in_flight > 0).then_some(policy.recheck),
         // Then fewer were claimed in the last minute.
         (observed.claimed_per_minute > 0).then_some(policy.recheck / 4),

@@ -77,6 +77,7 @@ fn row<T: JsonSchema>(names: &Names, strategy: Arc<dyn Strategy>) -> ResourceDef
         columns: columns::of(names.plural).iter().map(columns::PathColumn::column).collect(),
         schema: Arc::new(Schema::for_type::<T>()),
         selectable_fields: &[],
+        indexed_labels: &[],
         subresources: vec![Subresource::Status],
         creation: None,
         description: names.description,

@@ -111,6 +111,7 @@ fn flunders(group: &str) -> ResourceDef {
         }],
         schema: Arc::new(Schema::for_type::<Flunder>()),
         selectable_fields: &[],
+        indexed_labels: &[],
         subresources: vec![Subresource::Status],
         creation: None,
         description: "Flunder is an example type with a spec and a status.",

@@ -34,6 +34,9 @@ pub struct ResourceDef {
     pub schema: Arc<Schema>,
     /// Field paths usable in field selectors besides `metadata.name` and `metadata.namespace`.
     pub selectable_fields: &'static [&'static str],
+    /// Labels whose values the watch cache finds objects by: for selectors that are used often, of
+    /// which each finds few.
+    pub indexed_labels: &'static [&'static str],
     pub subresources: Vec<Subresource>,
     /// For a kind whose objects are not made by storing what was sent.
     pub creation: Option<Arc<dyn Create>>,

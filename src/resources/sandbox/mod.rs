@@ -6,6 +6,7 @@ mod table;
 mod validate;
 
 use apiserver::resource::ResourceDef;
+use sandbox_api::keys;
 
 pub(super) use self::table::COLUMNS;
 use super::{Names, row, typed};
@@ -22,6 +23,7 @@ pub(super) fn def() -> ResourceDef {
     };
     ResourceDef {
         selectable_fields: &["status.phase", "status.nodeName"],
+        indexed_labels: &[keys::WARM_POOL_SANDBOX, keys::CLAIM_UID],
         ..row::<sandbox_api::Sandbox>(&names, typed::strategy::<strategy::SandboxRules>())
     }
 }

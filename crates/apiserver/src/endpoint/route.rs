@@ -136,6 +136,7 @@ mod tests {
             columns: Vec::new(),
             schema: Arc::new(Schema::for_type::<Value>()),
             selectable_fields: &[],
+            indexed_labels: &[],
             subresources: vec![
                 stream("exec", &["GET", "POST"], false),
                 stream("proxy", &["GET", "PUT"], true),

@@ -92,6 +92,7 @@ fn def(gvk: Gvk, plural: &'static str, namespaced: bool, schema: Schema) -> Reso
         columns: Vec::new(),
         schema: Arc::new(schema),
         selectable_fields: &[],
+        indexed_labels: &[],
         subresources: Vec::new(),
         creation: None,
         description: "A thing to try.",

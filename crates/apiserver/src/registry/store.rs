@@ -148,7 +148,9 @@ impl Store {
 
 fn objects_of(def: &ResourceDef, kv: Arc<dyn Kv>, prefix: &str) -> ResourceStore {
     let resource = def.group_resource();
-    ResourceStore::new(kv, prefix, def.gvk.clone(), resource, def.namespaced, def.selectable_fields)
+    let fields = def.selectable_fields;
+    ResourceStore::new(kv, prefix, def.gvk.clone(), resource, def.namespaced, fields)
+        .with_indexed_labels(def.indexed_labels)
 }
 
 impl Inner {

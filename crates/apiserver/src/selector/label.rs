@@ -59,6 +59,15 @@ impl LabelSelector {
         self.requirements.iter().all(|requirement| requirement.matches(label(&requirement.key)))
     }
 
+    /// The value that a term `label=x` asks for, unless it is empty.
+    pub fn exact(&self, label: &str) -> Option<&str> {
+        let mut of_label = self.requirements.iter().filter(|it| it.key == label);
+        of_label.find_map(|requirement| match (requirement.operator, &*requirement.values) {
+            (Operator::Equals | Operator::In, [value]) if !value.is_empty() => Some(&**value),
+            _ => None,
+        })
+    }
+
     /// Whether it matches everything.
     pub fn is_empty(&self) -> bool {
         self.requirements.is_empty()
@@ -321,6 +330,24 @@ mod tests {
             ("x.io/in in (in)", true),
         ] {
             assert_eq!(LabelSelector::parse(text).unwrap().matches(&object), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_label_that_must_have_one_value() {
+        for (text, expected) in [
+            ("a=b", Some("b")),
+            ("c,a==b,d!=e", Some("b")),
+            ("a in (b)", Some("b")),
+            ("a in (b,c)", None),
+            ("a!=b", None),
+            ("a notin (b)", None),
+            ("a", None),
+            // Objects without the label may be meant.
+            ("a=", None),
+            ("b=a", None),
+        ] {
+            assert_eq!(LabelSelector::parse(text).unwrap().exact("a"), expected, "{text}");
         }
     }
 

@@ -59,11 +59,13 @@ pub(super) struct ItemKind {
     root: String,
     /// Paths that field selectors may name, besides the name and the namespace.
     pub(super) fields: &'static [&'static str],
+    /// Labels that lists are found by.
+    pub(super) labels: &'static [&'static str],
 }
 
 impl ItemKind {
     pub(super) fn new(gvk: Gvk, root: String, fields: &'static [&'static str]) -> Self {
-        Self { api_version: gvk.api_version(), gvk, root, fields }
+        Self { api_version: gvk.api_version(), gvk, root, fields, labels: &[] }
     }
 }
 
@@ -200,6 +202,16 @@ impl Item {
     /// Values of the kind's selectable fields, in their order.
     pub(super) fn fields(&self) -> &[Box<str>] {
         self.content.as_ref().map(|content| &*content.fields).unwrap_or_default()
+    }
+
+    /// What the cache finds it by: the values of the kind's selectable fields, then those of its
+    /// indexed labels; empty = absent.
+    pub(super) fn indexed(&self) -> impl Iterator<Item = &str> {
+        self.content.as_ref().ok().into_iter().flat_map(|content| {
+            let labels = self.kind.labels.iter();
+            let labels = labels.map(|label| content.label(label).unwrap_or_default());
+            content.fields.iter().map(|field| &**field).chain(labels)
+        })
     }
 
     /// Why it can't be read, if that is so.

@@ -71,6 +71,16 @@ impl ResourceStore {
         Self { kv, keys: Arc::new(keys), kind: Arc::new(kind), resource: Arc::new(resource) }
     }
 
+    /// Lets a cache over the store find objects by the values of these labels.
+    #[must_use]
+    pub fn with_indexed_labels(mut self, labels: &'static [&'static str]) -> Self {
+        // Before it is shared: nobody else has it yet.
+        if let Some(kind) = Arc::get_mut(&mut self.kind) {
+            kind.labels = labels;
+        }
+        self
+    }
+
     /// The current object, not older than `resource_version` (as on the wire).
     ///
     /// # Errors

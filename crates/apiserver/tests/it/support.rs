@@ -66,6 +66,7 @@ fn definition() -> ResourceDef {
         columns: Vec::new(),
         schema: Arc::new(Schema::permissive()),
         selectable_fields: &["spec.color"],
+        indexed_labels: &[],
         subresources: vec![Subresource::Status, crate::stream::echo()],
         creation: None,
         description: "A thing of the tests.",

@@ -74,9 +74,12 @@ impl Cacher {
     }
 
     fn source(&self, state: &State, options: &ListOptions) -> Source {
-        for (place, field) in self.inner.store.kind.fields.iter().enumerate() {
-            if let Some(value) = options.field_selector.exact(field) {
-                return Source::Found(state.with_field(place, value));
+        let kind = &self.inner.store.kind;
+        let by_field = kind.fields.iter().map(|field| options.field_selector.exact(field));
+        let by_label = kind.labels.iter().map(|label| options.label_selector.exact(label));
+        for (place, value) in by_field.chain(by_label).enumerate() {
+            if let Some(value) = value {
+                return Source::Found(state.with_value(place, value));
             }
         }
         Source::Map(state.objects.clone())

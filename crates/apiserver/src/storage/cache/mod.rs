@@ -109,9 +109,9 @@ impl fmt::Debug for Cacher {
 impl Cacher {
     /// Begins to fill the cache; it follows the store until `tasks` stop.
     pub fn start(store: ResourceStore, options: CacheOptions, tasks: &Tasks) -> Self {
-        let fields = store.kind.fields.len();
+        let (fields, labels) = (store.kind.fields.len(), store.kind.labels.len());
         let inner = Arc::new(Inner {
-            state: Mutex::new(State::new(fields, &options)),
+            state: Mutex::new(State::new(fields, labels, &options)),
             reached: tokio::sync::watch::Sender::new(0),
             barrier: Barrier::default(),
             counters: Counters::default(),

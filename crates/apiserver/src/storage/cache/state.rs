@@ -21,8 +21,8 @@ pub(super) struct State {
     pub(super) revision: Revision,
     pub(super) history: History,
     pub(super) watchers: Watchers,
-    /// Per declared field: value -> paths of the objects that have it.
-    by_field: Vec<HashMap<Box<str>, BTreeSet<Arc<str>>>>,
+    /// Per declared field, then per indexed label: value -> paths of the objects that have it.
+    by_value: Vec<HashMap<Box<str>, BTreeSet<Arc<str>>>>,
     /// Paths of what can't be read: such objects are found by every selector.
     broken: BTreeSet<Arc<str>>,
     /// What readers of the current state keep in memory, and since when.
@@ -52,14 +52,14 @@ pub(super) struct Inconsistent {
 }
 
 impl State {
-    pub(super) fn new(fields: usize, options: &CacheOptions) -> Self {
+    pub(super) fn new(fields: usize, labels: usize, options: &CacheOptions) -> Self {
         Self {
             objects: Objects::new(),
             objects_bytes: 0,
             revision: 0,
             history: History::new(options.history, options.history_bytes_max),
             watchers: Watchers::new(fields, options),
-            by_field: vec![HashMap::new(); fields],
+            by_value: vec![HashMap::new(); fields + labels],
             broken: BTreeSet::new(),
             lent: VecDeque::new(),
             unready_since: Some(Instant::now()),
@@ -80,7 +80,7 @@ impl State {
     /// their last event is unknown.
     pub(super) fn fill(&mut self, objects: Objects, revision: Revision) {
         self.watchers.end_all();
-        self.by_field.iter_mut().for_each(HashMap::clear);
+        self.by_value.iter_mut().for_each(HashMap::clear);
         self.broken.clear();
         self.objects_bytes = 0;
         for item in objects.values() {
@@ -142,9 +142,10 @@ impl State {
         self.revision = self.revision.max(revision);
     }
 
-    /// The objects with `value` in the declared field `place`, and all that can't be read.
-    pub(super) fn with_field(&self, place: usize, value: &str) -> Vec<Arc<Item>> {
-        let found = self.by_field[place].get(value);
+    /// The objects with `value` in the declared field `place`, or in the indexed label that many
+    /// places behind the fields, and all that can't be read.
+    pub(super) fn with_value(&self, place: usize, value: &str) -> Vec<Arc<Item>> {
+        let found = self.by_value[place].get(value);
         let paths: BTreeSet<&Arc<str>> =
             found.into_iter().flatten().chain(self.broken.iter()).collect();
         paths.into_iter().filter_map(|path| self.objects.get(path).cloned()).collect()
@@ -155,12 +156,12 @@ impl State {
         if item.broken().is_some() {
             self.broken.insert(item.path().clone());
         }
-        for (index, value) in self.by_field.iter_mut().zip(item.fields()) {
+        for (index, value) in self.by_value.iter_mut().zip(item.indexed()) {
             if !value.is_empty() {
                 match index.get_mut(value) {
                     Some(paths) => _ = paths.insert(item.path().clone()),
                     None => {
-                        _ = index.insert(value.clone(), BTreeSet::from([item.path().clone()]));
+                        _ = index.insert(value.into(), BTreeSet::from([item.path().clone()]));
                     }
                 }
             }
@@ -170,7 +171,7 @@ impl State {
     fn unindex(&mut self, item: &Item) {
         self.objects_bytes = self.objects_bytes.saturating_sub(item.size_bytes());
         self.broken.remove(item.path());
-        for (index, value) in self.by_field.iter_mut().zip(item.fields()) {
+        for (index, value) in self.by_value.iter_mut().zip(item.indexed()) {
             let Some(paths) = index.get_mut(value) else { continue };
             paths.remove(item.path());
             if paths.is_empty() {

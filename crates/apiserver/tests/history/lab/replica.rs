@@ -185,6 +185,7 @@ fn definition() -> ResourceDef {
         columns: Vec::new(),
         schema: Arc::new(Schema::permissive()),
         selectable_fields: &["spec.shade"],
+        indexed_labels: &["color"],
         subresources: Vec::new(),
         creation: None,
         description: "A thing of the history checker.",

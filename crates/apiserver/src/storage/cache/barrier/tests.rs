@@ -103,7 +103,7 @@ fn cache(kv: &Arc<Asked>, reached: Revision) -> Inner {
     let store = ResourceStore::new(kv.clone(), "/registry", gvk, resource, true, &[]);
     let options = CacheOptions::default();
     Inner {
-        state: Mutex::new(State::new(0, &options)),
+        state: Mutex::new(State::new(0, 0, &options)),
         reached: tokio::sync::watch::Sender::new(reached),
         barrier: Barrier::default(),
         counters: Counters::default(),

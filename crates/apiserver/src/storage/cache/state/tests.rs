@@ -25,8 +25,10 @@ struct World {
 impl World {
     fn new(options: &CacheOptions) -> Self {
         let fields = &["spec.color", "spec.size"];
-        let kind = Arc::new(ItemKind::new(Gvk::new("g", "v", "K"), "/".into(), fields));
-        let mut state = State::new(2, options);
+        let mut kind = ItemKind::new(Gvk::new("g", "v", "K"), "/".into(), fields);
+        kind.labels = &["color"];
+        let kind = Arc::new(kind);
+        let mut state = State::new(2, 1, options);
         state.fill(Objects::new(), 1);
         Self { state, kind, truth: vec![(1, Objects::new())] }
     }
@@ -36,7 +38,8 @@ impl World {
             "nonsense".to_owned()
         } else {
             let spec = format!(r#"{{"color":"{color}","size":"{size}"}}"#);
-            format!(r#"{{"apiVersion":"g/v","kind":"K","metadata":{{"name":"a"}},"spec":{spec}}}"#)
+            let metadata = format!(r#"{{"name":"a","labels":{{"color":"{color}"}}}}"#);
+            format!(r#"{{"apiVersion":"g/v","kind":"K","metadata":{metadata},"spec":{spec}}}"#)
         };
         let natural = EventKind::Added;
         Arc::new(Item::new(&self.kind, path.into(), value.as_bytes(), revision, natural))
@@ -70,8 +73,15 @@ impl World {
     }
 
     fn found(&self, place: usize, value: &str) -> Vec<String> {
-        let found = self.state.with_field(place, value);
-        found.iter().map(|item| item.path().to_string()).collect()
+        let paths = |place: usize| -> Vec<String> {
+            let found = self.state.with_value(place, value);
+            found.iter().map(|item| item.path().to_string()).collect()
+        };
+        if place == 0 {
+            // The label has the same value.
+            assert_eq!(paths(0), paths(2), "{value}");
+        }
+        paths(place)
     }
 
     fn join(&mut self) -> Receiver {
@@ -191,7 +201,7 @@ async fn indexes_follow_every_change() {
         assert!(world.found(SIZE, "9").iter().all(|path| "bc".contains(path)), "{steps:?}");
     }
     // No value is kept of which there are no more objects.
-    assert!(world.state.by_field.iter().all(HashMap::is_empty) && world.state.broken.is_empty());
+    assert!(world.state.by_value.iter().all(HashMap::is_empty) && world.state.broken.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

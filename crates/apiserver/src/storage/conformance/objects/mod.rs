@@ -157,6 +157,7 @@ fn store(kv: Arc<dyn Kv>, prefix: &str) -> ResourceStore {
     let resource = GroupResource { group: "g.io".into(), resource: "things".into() };
     let fields = &["spec.color", "spec.pool.name"];
     ResourceStore::new(kv, prefix, Gvk::new("g.io", "v1", "Thing"), resource, true, fields)
+        .with_indexed_labels(&["x"])
 }
 
 fn thing(namespace: &str, name: &str, fields: Value) -> Object {
