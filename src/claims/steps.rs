@@ -83,19 +83,19 @@ impl Inner {
         let gathering = Gathering { held: &held, claim: born.claim, source, have: Vec::new() };
         match self.gather(gathering, shares).await? {
             Gathered::Bound(claim) => Ok(Attempt::Done(claim)),
-            Gathered::Lost => {
-                let now = GetOptions::default();
-                let claim = self.claims.get(&self.permit, &held.key(), &now).await?;
-                Ok(Attempt::Done((*claim).clone()))
-            }
+            Gathered::Lost => self.as_it_is(&held).await.map(Attempt::Done),
             Gathered::Short if born.claim.spec.on_empty_pool() == OnEmptyPool::Wait => {
                 self.wait_on(&held, born.claim, source).await.map(Attempt::Done)
             }
-            Gathered::Short => {
-                self.abandon(&held).await?;
-                Err(self.exhausted(source))
-            }
+            Gathered::Short if self.abandon(&held).await? => Err(self.exhausted(source)),
+            Gathered::Short => self.as_it_is(&held).await.map(Attempt::Done),
         }
+    }
+
+    /// What somebody else has made of a claim.
+    async fn as_it_is(&self, held: &Object) -> Result<Object, ApiError> {
+        let now = GetOptions::default();
+        self.claims.get(&self.permit, &held.key(), &now).await.map(|it| (*it).clone())
     }
 
     /// Takes hold of a stored claim: of all who try, one succeeds. `None` = somebody else wrote it.
@@ -256,27 +256,26 @@ impl Inner {
                 self.waiting.join(&source.line, held.key(), since, wanted(claim));
                 Ok(stored)
             }
-            None => {
-                let now = GetOptions::default();
-                self.claims.get(&self.permit, &held.key(), &now).await.map(|it| (*it).clone())
-            }
+            None => self.as_it_is(held).await,
         }
     }
 
-    /// Deletes a claim that could not be bound, and what was gathered for it.
-    async fn abandon(&self, held: &Object) -> Result<(), ApiError> {
+    /// Deletes a claim that could not be bound, and what was gathered for it. False if somebody else
+    /// has written it meanwhile: then it is theirs, and what was gathered too.
+    async fn abandon(&self, held: &Object) -> Result<bool, ApiError> {
         let options = DeleteOptions {
             preconditions: Preconditions {
                 uid: Some(held.uid().to_owned()),
-                resource_version: None,
+                resource_version: held.resource_version().map(str::to_owned),
             },
             ..DeleteOptions::default()
         };
         match self.claims.delete(&self.permit, &held.key(), &options).await {
-            Err(error) if !error.is_not_found() && !error.is_conflict() => return Err(error),
+            Err(error) if error.is_conflict() => return Ok(false),
+            Err(error) if !error.is_not_found() => return Err(error),
             _ => {}
         }
-        self.release_gathered(&held.key(), held.uid()).await
+        self.release_gathered(&held.key(), held.uid()).await.map(|()| true)
     }
 
     /// What is the claim's by its label. It is a read of the store's present.
