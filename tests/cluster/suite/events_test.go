@@ -107,7 +107,7 @@ func TestAnImageThatCannotBeHad(t *testing.T) {
 	calm(t)
 	ns := namespace(t)
 	spec := cluster.PodSpec()
-	spec["containers"].([]any)[0].(map[string]any)["image"] = "UPPER/case"
+	spec["containers"].([]any)[0].(map[string]any)["image"] = "local/absent:1"
 	template := object("SandboxTemplate", ns, "t", map[string]any{"podTemplate": map[string]any{"spec": spec}})
 	pool := object("SandboxWarmPool", ns, "stuck", map[string]any{
 		"replicas": int64(2), "sandboxTemplateRef": map[string]any{"name": "t"},
@@ -115,11 +115,11 @@ func TestAnImageThatCannotBeHad(t *testing.T) {
 	pipe(t, manifest(t, template, pool), "create", "-f", "-")
 	eventually(t, "cause in the pool's Ready", patience, func() (bool, string) {
 		status, reason, message := cluster.Condition(get(t, cluster.WarmPools, ns, "stuck"), "Ready")
-		done := status == "False" && reason == "NotProgressing" && strings.Contains(message, "InvalidImageName")
+		done := status == "False" && reason == "NotProgressing" && strings.Contains(message, "ErrImageNeverPull")
 		return done, status + " " + reason + " " + message
 	})
 	told := waitTold(t, ns, "SandboxWarmPool", "stuck", "NotProgressing")
-	mustContain(t, "NotProgressing", reasons(told), "InvalidImageName")
+	mustContain(t, "NotProgressing", reasons(told), "ErrImageNeverPull")
 	if deleted := told["Deleted"]; len(deleted) != 0 {
 		t.Errorf("members were replaced:\n%s", reasons(told))
 	}
