@@ -210,15 +210,19 @@ impl Inner {
     pub(super) async fn end_waiting(&self, pool: &ObjectKey) -> Result<(), ApiError> {
         for key in self.waiting.of_pool(pool) {
             // One that is written meanwhile is looked at again.
-            while !self.end_one(&key).await? {}
+            while !self.end_one(&key, pool).await? {}
         }
         Ok(())
     }
 
-    /// Deletes a claim unless it is bound. False if it has changed meanwhile.
-    async fn end_one(&self, key: &ObjectKey) -> Result<bool, ApiError> {
+    /// Deletes a claim of a pool unless it is bound. False if it has changed meanwhile.
+    async fn end_one(&self, key: &ObjectKey, pool: &ObjectKey) -> Result<bool, ApiError> {
+        // A line may still have the name of a claim that is gone, and another may have it by now.
+        let of_pool = |claim: &Object| {
+            claim.at("spec.warmPoolRef.name").is_some_and(|name| *name == *pool.name)
+        };
         let claim = match self.claims.get(&self.permit, key, &GetOptions::default()).await {
-            Ok(claim) if claim.at("status.sandbox").is_none() => claim,
+            Ok(claim) if claim.at("status.sandbox").is_none() && of_pool(&claim) => claim,
             Ok(_) => return Ok(true),
             Err(error) if error.is_not_found() => return Ok(true),
             Err(error) => return Err(error),
