@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod conditions;
 pub mod config;
 pub mod connect;
+pub mod entrance;
 pub mod events;
 pub mod follow;
 pub mod generate;

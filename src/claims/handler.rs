@@ -1,7 +1,6 @@
 //! The two ways to a claim, one code path: POST to `sandboxclaims`, and the pool's action `claim`.
 
-use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use apiserver::meta::{Gvk, Object};
 use apiserver::resource::{
@@ -20,23 +19,10 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("timeout", "Longest wait, as a Go duration; 30s if not given, at most 55s."),
 ];
 
-/// Where requests find the claims once they are there: the table of kinds is made before the
-/// stores that claims need.
-#[derive(Clone, Default)]
-pub struct Entrance(Arc<OnceLock<Claims>>);
-
-impl fmt::Debug for Entrance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entrance").finish_non_exhaustive()
-    }
-}
+/// Where requests find the claims.
+pub type Entrance = crate::entrance::Entrance<Claims>;
 
 impl Entrance {
-    /// Lets requests in. The first call counts.
-    pub fn open(&self, claims: Claims) {
-        self.0.get_or_init(|| claims);
-    }
-
     /// How claims are created.
     pub fn creation(&self) -> Arc<dyn Create> {
         Arc::new(self.clone())
@@ -52,10 +38,6 @@ impl Entrance {
             dry_run: true,
             handler: Arc::new(self.clone()),
         })
-    }
-
-    fn claims(&self) -> Result<&Claims, ApiError> {
-        self.0.get().ok_or_else(|| ApiError::service_unavailable("the server is starting"))
     }
 }
 
@@ -78,7 +60,7 @@ impl Create for Entrance {
             known_by_name: false,
             warnings: request.warnings,
         };
-        self.claims()?.create(claim).await.map(response)
+        self.get()?.create(claim).await.map(response)
     }
 }
 
@@ -104,7 +86,7 @@ impl Action for Entrance {
             known_by_name: true,
             warnings: request.warnings,
         };
-        self.claims()?.create(claim).await.map(response)
+        self.get()?.create(claim).await.map(response)
     }
 }
 

@@ -9,7 +9,7 @@ use apiserver::registry::{Item, Transaction};
 use apiserver::request::{DeleteOptions, GetOptions, Preconditions};
 use apiserver::status::ApiError;
 use async_trait::async_trait;
-use sandbox_api::{BoundSandbox, SandboxClaim, SandboxClaimStatus};
+use sandbox_api::{BoundSandbox, SandboxClaim};
 
 use super::keeper::all_bound;
 use super::service::{Claims, Inner};
@@ -43,27 +43,17 @@ impl Follower for ClaimChanges {
     fn gone(&self, item: &Arc<Item>, key: &ObjectKey) {
         let inner = &self.claims.0;
         if let Ok(object) = item.object() {
-            for name in sandbox_names(&object) {
+            let claim: SandboxClaim = object.to_typed().unwrap_or_default();
+            for bound in claim.status.iter().flat_map(all_bound) {
+                let name = bound.name.clone();
                 self.released.add(ObjectKey { namespace: key.namespace.clone(), name });
             }
-            let many = object.at("spec.replicas").and_then(serde_json::Value::as_u64);
-            let in_steps = many.is_some_and(|many| many > inner.config.transaction_max as u64);
-            if in_steps || object.at("spec.idempotencyKey").is_some() {
+            if inner.takes_steps(&claim) || claim.spec.idempotency_key.is_some() {
                 inner.ended().insert(key.clone(), object);
             }
         }
         self.runner.add(key.clone());
     }
-}
-
-/// Names of the Sandboxes in a claim's status.
-fn sandbox_names(claim: &Object) -> Vec<String> {
-    let status: SandboxClaimStatus = claim
-        .0
-        .get("status")
-        .and_then(|status| serde_json::from_value(status.clone()).ok())
-        .unwrap_or_default();
-    all_bound(&status).into_iter().map(|bound| bound.name.clone()).collect()
 }
 
 impl Inner {
@@ -210,8 +200,7 @@ impl Follower for SandboxChanges {
 
 /// Name and uid of the claim that controls an object.
 pub(super) fn claim_of(object: &Object) -> Option<(&str, &str)> {
-    let owners = object.metadata()?.get("ownerReferences")?.as_array()?;
-    let owner = owners.iter().find(|owner| owner["controller"] == true)?;
+    let owner = object.controller()?;
     if owner["kind"] != "SandboxClaim" {
         return None;
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use apiserver::auth::Permit;
 use apiserver::meta::{Object, ObjectKey};
-use apiserver::registry::{Commit, Part, Transaction};
+use apiserver::registry::Commit;
 use apiserver::request::{DeleteOptions, GetOptions, Preconditions};
 use apiserver::status::ApiError;
 use apiserver::tasks::{CancellationToken, OnExit, Tasks};
@@ -127,10 +127,7 @@ impl Inner {
             let generation = claim.metadata.generation.unwrap_or(1);
             let now = self.clock.now();
             let status = bind::status(&before, generation, &sandboxes(&shares)?, now);
-            let value = serde_json::to_value(&status).map_err(ApiError::internal)?;
-            let mut new = old.clone();
-            new.0.insert("status".into(), value);
-            match self.bind_waiting(old, new, &shares).await? {
+            match self.replace_status(old, &status, &shares).await? {
                 Commit::Done(objects) => {
                     shares.into_iter().for_each(Share::spend);
                     return Ok(objects.into_iter().next().flatten());
@@ -170,18 +167,6 @@ impl Inner {
             Gathered::Lost => Ok(None),
             Gathered::Short => self.wait_on(&held, claim, source).await.map(|_| None),
         }
-    }
-
-    async fn bind_waiting(
-        &self,
-        old: &Object,
-        new: Object,
-        shares: &[Share],
-    ) -> Result<Commit, ApiError> {
-        let mut transaction = Transaction::new();
-        transaction.replace(&self.permit, &self.claims, Part::Status, (old, new))?;
-        self.add_shares(&mut transaction, shares)?;
-        transaction.commit(&*self.kv).await
     }
 
     pub(super) async fn say_missing(

@@ -223,8 +223,9 @@ impl Claims {
     ///
     /// # Errors
     /// Those of a create; 422 for what the references or the template's policies do not allow; 503
-    /// `PoolExhausted`, or when the server is starting; 429 when too many wait; 409 when the idempotency key belongs to another
-    /// request; 504 when it is not so far in time, and then it goes on by itself.
+    /// `PoolExhausted`, or when the server is starting; 429 when too many wait; 409 when the
+    /// idempotency key belongs to another request; 504 when it is not so far in time, and then it
+    /// goes on by itself.
     pub async fn create(&self, request: Request<'_>) -> Result<Answer, ApiError> {
         let started = tokio::time::Instant::now();
         self.filled().await?;

@@ -108,7 +108,8 @@ impl Inner {
         claim: &SandboxClaim,
     ) -> Result<Option<Object>, ApiError> {
         let before = claim.status.clone().unwrap_or_default();
-        self.replace_status(stored, &bind::binding(&before, claim, self.clock.now())).await
+        let status = bind::binding(&before, claim, self.clock.now());
+        self.replace_status(stored, &status, &[]).await.map(written)
     }
 
     /// Makes Sandboxes the claim's until it has as many as it asks for, then binds it.
@@ -160,7 +161,7 @@ impl Inner {
         let generation = it.claim.metadata.generation.unwrap_or(1);
         let before = it.claim.status.clone().unwrap_or_default();
         let status = bind::status(&before, generation, &it.have, self.clock.now());
-        let bound = self.replace_status(it.held, &status).await?;
+        let bound = self.replace_status(it.held, &status, &[]).await.map(written)?;
         Ok(bound.map_or(Gathered::Lost, Gathered::Bound))
     }
 
@@ -250,7 +251,7 @@ impl Inner {
         let mut status = claim.status.clone().unwrap_or_default();
         self.waits(&mut status, claim, &source.line);
         let since = status.waiting_since.as_ref().map(|time| time.0);
-        match self.replace_status(held, &status).await? {
+        match self.replace_status(held, &status, &[]).await.map(written)? {
             Some(stored) => {
                 let since = since.unwrap_or_else(|| self.clock.now());
                 self.waiting.join(&source.line, held.key(), since, wanted(claim));
@@ -326,20 +327,30 @@ impl Inner {
             .await
     }
 
-    /// `None` if the claim is no longer stored as it was.
-    async fn replace_status(
+    /// Writes a claim's status where it is stored as `old`, and makes the shares the claim's with it.
+    ///
+    /// # Errors
+    /// Those of a write; after a 504 nobody knows whether it happened.
+    pub(super) async fn replace_status(
         &self,
         old: &Object,
         status: &SandboxClaimStatus,
-    ) -> Result<Option<Object>, ApiError> {
+        shares: &[Share],
+    ) -> Result<Commit, ApiError> {
         let mut new = old.clone();
         new.0.insert("status".into(), serde_json::to_value(status).map_err(ApiError::internal)?);
         let mut transaction = Transaction::new();
         transaction.replace(&self.permit, &self.claims, Part::Status, (old, new))?;
-        Ok(match transaction.commit(&*self.kv).await? {
-            Commit::Done(objects) => objects.into_iter().next().flatten(),
-            Commit::Conflict(_) => None,
-        })
+        self.add_shares(&mut transaction, shares)?;
+        transaction.commit(&*self.kv).await
+    }
+}
+
+/// The claim as it was written; `None` if it was no longer stored as expected.
+fn written(commit: Commit) -> Option<Object> {
+    match commit {
+        Commit::Done(objects) => objects.into_iter().next().flatten(),
+        Commit::Conflict(_) => None,
     }
 }
 

@@ -52,8 +52,7 @@ impl Member {
 
     fn of(item: &Arc<Item>, object: &Object) -> Option<Self> {
         let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or("").to_owned();
-        let owners = object.metadata()?.get("ownerReferences")?.as_array()?;
-        let owner = owners.iter().find(|owner| owner["controller"] == true)?;
+        let owner = object.controller()?;
         if owner["kind"] != "SandboxWarmPool" {
             return None;
         }

@@ -1,6 +1,6 @@
 //! The Sandbox of a stream: by its own name or by its claim's, and woken if it sleeps.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use apiserver::auth::{Attributes, Permit};
@@ -19,16 +19,8 @@ use super::handler::Handler;
 use crate::resources::sandbox::actions;
 use crate::wait::reached;
 
-/// Where streams find Sandboxes once they are there: the table of kinds is made before the
-/// registries.
-#[derive(Clone, Default)]
-pub struct Entrance(Arc<OnceLock<Sandboxes>>);
-
-impl std::fmt::Debug for Entrance {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Entrance").finish_non_exhaustive()
-    }
-}
+/// Where streams find the Sandboxes.
+pub type Entrance = crate::entrance::Entrance<Sandboxes>;
 
 /// The Sandboxes' registry, for what a user has no right to by himself: to look at the Sandbox that
 /// is behind his claim, and at what becomes of it.
@@ -41,17 +33,6 @@ pub struct Sandboxes {
 impl std::fmt::Debug for Sandboxes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sandboxes").finish_non_exhaustive()
-    }
-}
-
-impl Entrance {
-    /// Lets streams in. The first call counts.
-    pub fn open(&self, sandboxes: Sandboxes) {
-        self.0.get_or_init(|| sandboxes);
-    }
-
-    pub(super) fn sandboxes(&self) -> Result<&Sandboxes, ApiError> {
-        self.0.get().ok_or_else(|| ApiError::service_unavailable("the server is starting"))
     }
 }
 
@@ -91,7 +72,7 @@ impl Handler {
         let bound = claim.status.and_then(|status| status.sandbox);
         let bound = bound.ok_or_else(|| conflict("the claim is not bound to a Sandbox"))?;
         let key = ObjectKey { namespace: asked.key.namespace.clone(), name: bound.name };
-        let Sandboxes { store, permit, .. } = self.entrance.sandboxes()?;
+        let Sandboxes { store, permit, .. } = self.entrance.get()?;
         let object = match store.get(permit, &key, &now).await {
             Ok(object) => Arc::unwrap_or_clone(object),
             Err(error) if error.is_not_found() => {
@@ -117,7 +98,7 @@ impl Handler {
         asked: &ConnectRequest<'_>,
         mut found: Found,
     ) -> Result<Found, ApiError> {
-        let Sandboxes { store, permit, clock } = self.entrance.sandboxes()?;
+        let Sandboxes { store, permit, clock } = self.entrance.get()?;
         let key = found.object.key();
         if found.sandbox.spec.operating_mode() == OperatingMode::Suspended {
             let user = asked.permit.user();
@@ -201,6 +182,5 @@ pub(super) fn starts(sandbox: &Sandbox) -> bool {
 
 /// The UID of an object's controller.
 pub(super) fn controller(object: &Object) -> Option<&str> {
-    let owners = object.metadata()?.get("ownerReferences")?.as_array()?;
-    owners.iter().find(|owner| owner["controller"] == true)?.get("uid")?.as_str()
+    object.controller()?.get("uid")?.as_str()
 }

@@ -79,7 +79,7 @@ impl Connect for Handler {
         let opened = self.shared.streams.open(stream).await.map_err(unreachable)?;
         match (opened, client) {
             (Opened { headers, content: Content::Switched(pod), .. }, Some(client)) => {
-                let sandboxes = self.entrance.sandboxes()?;
+                let sandboxes = self.entrance.get()?;
                 let watched = Watched {
                     store: sandboxes.store.clone(),
                     permit: sandboxes.permit.clone(),

@@ -177,8 +177,7 @@ struct MemberChanges(Arc<Known>);
 impl MemberChanges {
     fn tell(&self, item: &Item) {
         let Ok(object) = item.object() else { return };
-        let owners = object.metadata().and_then(|meta| meta.get("ownerReferences")?.as_array());
-        let pool = owners.into_iter().flatten().find(|owner| owner["kind"] == "SandboxWarmPool");
+        let pool = object.controller().filter(|owner| owner["kind"] == "SandboxWarmPool");
         if let Some(name) = pool.and_then(|owner| owner["name"].as_str()) {
             let namespace = item.key().namespace;
             let pool = ObjectKey { namespace, name: name.to_owned() };

@@ -18,14 +18,7 @@ struct Replicas(Vec<Product>);
 
 impl Replicas {
     async fn new(count: usize) -> Self {
-        let prefix = format!("/{}", apiserver::clock::new_uid());
-        let mut replicas = Vec::new();
-        for _ in 0..count {
-            let product = Product::at(prefix.clone()).await;
-            product.supply();
-            replicas.push(product);
-        }
-        Self(replicas)
+        Self(Product::replicas(count).await)
     }
 
     fn told(&self) -> Vec<Event> {

@@ -64,13 +64,7 @@ async fn a_pool_is_as_large_as_it_is_asked_to_be() {
 
 #[tokio::test]
 async fn three_replicas_never_make_too_many() {
-    let prefix = format!("/{}", apiserver::clock::new_uid());
-    let mut replicas = Vec::new();
-    for _ in 0..3 {
-        let product = Product::at(prefix.clone()).await;
-        product.supply();
-        replicas.push(product);
-    }
+    let replicas = Product::replicas(3).await;
     let first = &replicas[0];
     first.create("sandboxtemplates", template("t")).await.unwrap();
     first.create("sandboxwarmpools", pool("p", "t", 30)).await.unwrap();
@@ -125,13 +119,7 @@ async fn a_rolling_update_replaces_the_stock_and_never_drops_below() {
 
 #[tokio::test]
 async fn members_that_end_at_once_are_made_ever_more_slowly() {
-    let prefix = format!("/{}", apiserver::clock::new_uid());
-    let mut replicas = Vec::new();
-    for _ in 0..3 {
-        let product = Product::at(prefix.clone()).await;
-        product.supply();
-        replicas.push(product);
-    }
+    let replicas = Product::replicas(3).await;
     let first = &replicas[0];
     first.create("sandboxtemplates", template("t")).await.unwrap();
     first.create("sandboxwarmpools", pool("p", "t", 2)).await.unwrap();

@@ -114,6 +114,18 @@ impl Product {
         product
     }
 
+    /// Several over one store, all of which answer claims and keep pools.
+    pub(crate) async fn replicas(count: usize) -> Vec<Self> {
+        let prefix = format!("/{}", new_uid());
+        let mut replicas = Vec::new();
+        for _ in 0..count {
+            let product = Self::at(prefix.clone()).await;
+            product.supply();
+            replicas.push(product);
+        }
+        replicas
+    }
+
     /// Answers claims and keeps pools.
     pub(crate) fn supply(&self) -> Claims {
         self.supply_with(Arc::new(SystemClock))

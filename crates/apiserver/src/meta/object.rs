@@ -123,6 +123,13 @@ impl Object {
         self.metadata()?.get("annotations")?.get(key)?.as_str()
     }
 
+    /// The owner reference of its controller, if it has one: `[apimachinery]
+    /// pkg/apis/meta/v1/controller_ref.go` GetControllerOf.
+    pub fn controller(&self) -> Option<&Value> {
+        let owners = self.metadata()?.get("ownerReferences")?.as_array()?;
+        owners.iter().find(|owner| owner["controller"] == true)
+    }
+
     pub fn key(&self) -> ObjectKey {
         ObjectKey { namespace: self.namespace().map(str::to_owned), name: self.name().to_owned() }
     }
