@@ -124,7 +124,7 @@ async fn who_leaves_before_the_answer_leaves_no_gap() {
         let got = product.post(claim(name, fails()), &[]).await.unwrap().object;
         assert_eq!(text(&got, "status.sandbox.launchType"), "Warm", "{name}");
     }
-    product.settled("p", 3).await;
+    product.restocked("p", 3).await;
     // The store has carried it out: the key finds it.
     product.kv.plant(Fault::HangAfter);
     let left = Duration::from_millis(200);
@@ -246,7 +246,7 @@ async fn a_clock_that_jumps() {
     product.supply_with(clock.clone());
     product.create("sandboxtemplates", crate::claims::template("t")).await.unwrap();
     product.create("sandboxwarmpools", pool("p", "t", 1)).await.unwrap();
-    product.settled("p", 1).await;
+    product.restocked("p", 1).await;
     let bound = product.post(claim("bound", fails()), &[]).await.unwrap().object;
     product.settled("p", 1).await;
     product.set_replicas("p", 0).await;
@@ -273,7 +273,7 @@ async fn a_clock_that_jumps() {
         }
         assert!(got, "{name} waits: {:?}", product.named("sandboxwarmpools", "p").await);
     }
-    product.settled("p", 1).await;
+    product.restocked("p", 1).await;
     // Ahead by a day: nothing that is bound or ready is taken for old.
     clock.set(SignedDuration::from_hours(24));
     let got = product.post(claim("later", fails()), &[]).await.unwrap().object;

@@ -148,7 +148,7 @@ impl Product {
         let claims = product.supply();
         product.create("sandboxtemplates", template("t")).await.expect("a template");
         product.create("sandboxwarmpools", pool("p", "t", count)).await.expect("a pool");
-        product.settled("p", count).await;
+        product.restocked("p", count).await;
         (product, claims)
     }
 
@@ -159,12 +159,45 @@ impl Product {
             let now = self.named("sandboxwarmpools", pool).await.expect("a pool");
             if now.at("status.readyReplicas") == Some(&json!(count))
                 && now.at("status.replicas") == Some(&json!(count))
+                && i32::try_from(self.members(pool).await) == Ok(count)
             {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         panic!("{:#?}", self.named("sandboxwarmpools", pool).await);
+    }
+
+    /// As [`Self::settled`], and waits until a claim would be given every one of them: what a
+    /// pool's status says follows what is claimed, and so does what the claims know.
+    pub(crate) async fn restocked(&self, pool: &str, count: i32) {
+        self.settled(pool, count).await;
+        if count == 0 {
+            return;
+        }
+        let all = claim(
+            "all",
+            json!({"warmPoolRef": {"name": pool}, "onEmptyPool": "Fail", "replicas": count}),
+        );
+        let mut said = None;
+        for _ in 0..500 {
+            match self.post(all.clone(), &[("dryRun", "All")]).await {
+                Ok(_) => return,
+                Err(error) => said = Some(error),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{said:?}");
+    }
+
+    /// How many Sandboxes the pool itself has.
+    async fn members(&self, pool: &str) -> usize {
+        let all = self.all("sandboxes").await;
+        let own = all.iter().filter(|it| {
+            let owner = &it.metadata().expect("metadata")["ownerReferences"][0];
+            owner["kind"] == "SandboxWarmPool" && owner["name"] == pool
+        });
+        own.count()
     }
 }
 
