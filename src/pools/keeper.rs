@@ -24,7 +24,7 @@ use sandbox_api::{SandboxTemplate, SandboxWarmPool, SandboxWarmPoolStatus};
 use serde_json::Value;
 
 use super::metrics::Figures;
-use super::plan::{Observed, Plan, Policy, Why, plan};
+use super::plan::{Observed, Others, Plan, Policy, Why, plan};
 use super::setbacks::Setbacks;
 use super::story;
 use crate::bucket::Bucket;
@@ -77,6 +77,8 @@ pub(super) struct Memory {
     pub(super) setbacks: Setbacks,
     /// Members on their way to ready, after the last pass.
     starting: usize,
+    /// It would have had more of them.
+    short: bool,
     /// Members at the last pass.
     members: usize,
     /// When a status was last written for its own sake.
@@ -143,8 +145,11 @@ impl Keeper {
         let tokens = self.tokens().available(now);
         let busy = self.is_busy(now);
         let mut memories = self.memory();
-        let others = memories.iter().filter(|(other, _)| *other != key);
-        let others: usize = others.map(|(_, memory)| memory.starting).sum();
+        let mut others = Others::default();
+        for (_, memory) in memories.iter().filter(|(other, _)| *other != key) {
+            others.starting += memory.starting;
+            others.short += usize::from(memory.short);
+        }
         let memory = memories.entry(key.clone()).or_default();
         memory.claimed.retain(|_, at| now.duration_since(*at).as_secs() < COUNTED_SECONDS);
         let ready = members.iter().filter(|member| member.is_available()).count();
@@ -156,11 +161,11 @@ impl Keeper {
             claimed_per_minute: i32::try_from(memory.claimed.len()).unwrap_or(i32::MAX),
             setbacks: &memory.setbacks,
             tokens,
-            room: self.policy.in_flight_total_max.saturating_sub(others),
+            others,
             busy,
         };
         let plan = plan(&observed, now, &self.policy);
-        memory.starting = plan.starting;
+        (memory.starting, memory.short) = (plan.starting, plan.short);
         memory.members = members.len();
         let figures = memory.figures.get_or_insert_default();
         (figures.ready, figures.desired) = (plan.status.ready_replicas, pool.spec.replicas());

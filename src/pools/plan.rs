@@ -61,11 +61,31 @@ pub(super) struct Observed<'a> {
     /// Claims that took from the pool in the last minute.
     pub claimed_per_minute: i32,
     pub setbacks: &'a Setbacks,
-    /// How many the process may make now, and may have on their way besides.
+    /// How many the process may make now.
     pub tokens: usize,
-    pub room: usize,
+    pub others: Others,
     /// Claims have come in just now, for whichever pool.
     pub busy: bool,
+}
+
+/// The other pools of this process, as their last passes left them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Others {
+    /// Members on their way to ready.
+    pub starting: usize,
+    /// Pools that would have more of them at once.
+    pub short: usize,
+}
+
+impl Others {
+    /// How many more a pool may have on its way that has so many. What all may have is shared
+    /// equally by those that ask for it: who came first gives way as its members become ready.
+    fn room(self, starting: usize, total_max: usize) -> usize {
+        let share = if self.short == 0 { total_max } else { (total_max / (self.short + 1)).max(1) };
+        share
+            .saturating_sub(starting)
+            .min(total_max.saturating_sub(self.starting.saturating_add(starting)))
+    }
 }
 
 /// What to do, in this order.
@@ -77,6 +97,8 @@ pub(super) struct Plan {
     pub create: usize,
     /// On their way to ready then, without those that are stuck.
     pub starting: usize,
+    /// More could be made at once, were it not for the pace and for other pools.
+    pub short: bool,
     pub status: SandboxWarmPoolStatus,
     pub requeue_after: Option<Duration>,
 }
@@ -200,7 +222,11 @@ pub(super) fn plan(observed: &Observed<'_>, now: Timestamp, policy: &Policy) -> 
     ];
     let requeue_after = next.into_iter().flatten().min();
     let starting = counts.starting + create;
-    Plan { delete: delete.0, create, starting, status, requeue_after }
+    let short = create < wanted
+        && observed.revision.is_some()
+        && pause.is_none()
+        && counts.in_flight + create < policy.in_flight_max;
+    Plan { delete: delete.0, create, starting, short, status, requeue_after }
 }
 
 /// Members that will not become ready: ended, suspended by somebody, or too long on their way. Who
@@ -314,7 +340,8 @@ fn paced(wanted: usize, counts: &Counts, observed: &Observed<'_>, policy: &Polic
     let room = policy.in_flight_max.saturating_sub(counts.in_flight);
     let batch = if observed.busy { policy.busy_batch_max } else { policy.batch_max };
     let batch = observed.setbacks.batch(batch);
-    let create = wanted.min(room).min(observed.room).min(batch);
+    let shared = observed.others.room(counts.starting, policy.in_flight_total_max);
+    let create = wanted.min(room).min(shared).min(batch);
     if observed.tokens < create.min(policy.busy_batch_max) {
         return 0;
     }

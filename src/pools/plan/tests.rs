@@ -72,7 +72,7 @@ fn run_after(
         claimed_per_minute: 0,
         setbacks,
         tokens: 1_000,
-        room: 1_000,
+        others: Others::default(),
         busy: false,
     };
     change(&mut observed);
@@ -221,24 +221,62 @@ fn creations_are_paced() {
     assert_eq!(run(&pool, &["ready"; 100], Some("new")).create, policy.batch_max);
     assert_eq!(run(&pool, &[], None).create, 0, "no template");
     // What is on its way in other pools, and what all of them may make.
-    for (tokens, room, busy, expected) in [
-        (1_000, 7, false, 7),
-        (1_000, 0, false, 0),
-        (1_000, 1_000, true, policy.busy_batch_max),
-        (30, 1_000, false, 30),
-        (9, 1_000, false, 0),
-        (9, 5, false, 5),
+    for (tokens, starting, busy, expected) in [
+        (1_000, 393, false, 7),
+        (1_000, 400, false, 0),
+        (1_000, 0, true, policy.busy_batch_max),
+        (30, 0, false, 30),
+        (9, 0, false, 0),
+        (9, 395, false, 5),
     ] {
         let plan = run_after(&Setbacks::default(), &pool, &[], |it| {
-            (it.tokens, it.room, it.busy) = (tokens, room, busy);
+            (it.tokens, it.others.starting, it.busy) = (tokens, starting, busy);
         });
-        assert_eq!(plan.create, expected, "{tokens} tokens, room for {room}, busy: {busy}");
+        assert_eq!(plan.create, expected, "{tokens} tokens, {starting} elsewhere, busy: {busy}");
         assert_eq!(plan.requeue_after, Some(policy.pause));
         assert_eq!(plan.starting, expected);
+        assert!(plan.short);
     }
     // Who is stuck takes up room in its own pool only.
     assert_eq!(run(&pool, &["ErrImagePull"; 100], Some("new")).create, 0);
     assert_eq!(run(&pool, &["ErrImagePull"; 100], Some("new")).starting, 0);
+}
+
+#[test]
+fn what_all_may_have_is_shared() {
+    let policy = Policy::default();
+    let plan = |pool: &SandboxWarmPool, members: &[&str], short, starting| {
+        run_after(&Setbacks::default(), pool, members, |it| it.others = Others { starting, short })
+    };
+    let large = pool(1_000, &json!({}));
+    for (own, short, elsewhere, expected) in [
+        // Alone, or beside pools that are as they should be.
+        (40, 0, 0, 50),
+        (0, 0, 390, 10),
+        // Ten ask for the 400.
+        (0, 9, 200, 40),
+        (30, 9, 200, 10),
+        (40, 9, 200, 0),
+        (90, 9, 200, 0),
+        (30, 9, 365, 5),
+        // More pools than places.
+        (0, 999, 399, 1),
+        (1, 999, 300, 0),
+        (0, 999, 400, 0),
+    ] {
+        let plan = plan(&large, &vec!["unready"; own], short, elsewhere);
+        assert_eq!(plan.create, expected, "{own} of {short} short with {elsewhere}");
+        assert_eq!(plan.requeue_after, Some(policy.pause));
+        assert!(plan.short);
+    }
+    // It asks for no more where it has what it wants, where its members only wait, or without a
+    // template.
+    let small = pool(10, &json!({}));
+    assert!(!plan(&small, &["unready"; 5], 9, 200).short);
+    let full = plan(&large, &["ErrImagePull"; 100], 9, 200);
+    assert!(!full.short);
+    assert_eq!(full.requeue_after, Some(policy.recheck));
+    assert!(!run(&large, &[], None).short);
 }
 
 #[test]
