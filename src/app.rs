@@ -61,6 +61,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let entrance = Entrance::default();
     let extensions = Extensions {
         sandbox: subresources,
+        sandbox_decorator: Some(Arc::new(rows.activity)),
         claim: rows.claim,
         warm_pool: vec![entrance.action()],
         claim_creation: Some(entrance.creation()),

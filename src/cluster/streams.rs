@@ -5,6 +5,7 @@ use std::fmt;
 use apiserver::meta::ObjectKey;
 use apiserver::server::Body;
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use http::{HeaderMap, Method, StatusCode};
 use k8s_openapi::api::core::v1::Pod;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,17 +19,34 @@ pub struct PodFacts {
     pub phase: PodPhase,
     /// Names, in the order of the spec.
     pub containers: Vec<String>,
+    /// TCP ports that containers declare, in the order of the spec.
+    pub ports: Vec<PodPort>,
+}
+
+/// A port that a container declares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodPort {
+    /// Empty if it has none.
+    pub name: String,
+    pub number: u16,
 }
 
 impl From<&Pod> for PodFacts {
     fn from(pod: &Pod) -> Self {
         let view = PodView::from(pod);
-        let spec = pod.spec.as_ref();
-        let containers = spec.map(|spec| spec.containers.iter().map(|one| one.name.clone()));
+        let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+        let ports = containers.clone().flat_map(|one| one.ports.iter().flatten());
+        let ports = ports
+            .filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"))
+            .filter_map(|port| {
+                let number = u16::try_from(port.container_port).ok()?;
+                Some(PodPort { name: port.name.clone().unwrap_or_default(), number })
+            });
         Self {
             meta: view.meta,
             phase: view.phase,
-            containers: containers.map(Iterator::collect).unwrap_or_default(),
+            ports: ports.collect(),
+            containers: containers.map(|one| one.name.clone()).collect(),
         }
     }
 }
@@ -62,6 +80,20 @@ pub enum Content {
     Body(Body),
 }
 
+/// A connection to a port of a Pod.
+pub struct Dialed {
+    pub io: Box<dyn Io>,
+    /// Why the Pod did not take the connection or let it go: the cluster tells it beside the bytes
+    /// and after the fact, if at all.
+    pub refused: BoxFuture<'static, Option<String>>,
+}
+
+impl fmt::Debug for Dialed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dialed").finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for Opened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Opened").field("status", &self.status).finish_non_exhaustive()
@@ -85,4 +117,8 @@ pub trait Streams: Send + Sync + fmt::Debug {
 
     /// Follows no redirect. An answer that switches no protocol is an answer, not an error.
     async fn open(&self, stream: PodStream) -> Result<Opened, ClusterError>;
+
+    /// A TCP connection to a port, from inside the Pod: what listens on its loopback alone is
+    /// reached too, and no NetworkPolicy is in the way. That nothing listens shows later.
+    async fn dial(&self, pod: &ObjectKey, port: u16) -> Result<Dialed, ClusterError>;
 }

@@ -11,19 +11,18 @@ use async_trait::async_trait;
 use http::header::UPGRADE;
 use http::{HeaderMap, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
-use tracing::{Instrument as _, Span, info, info_span};
+use tracing::info_span;
 
+use super::activity::Activity;
 use super::found::{Entrance, Found, Origin};
 use super::kind::Kind;
 use super::metrics::StreamMetrics;
-use super::splice::{Ended, Limits, splice};
+use super::session::Session;
 use super::watched::Watched;
 use super::{Config, answer, request, target};
 use crate::cluster::ClusterError;
-use crate::cluster::streams::{Content, Io, Opened, PodStream, Streams};
+use crate::cluster::streams::{Content, Opened, PodFacts, PodStream, Streams};
 
 /// What all streams share.
 pub(super) struct Shared {
@@ -31,6 +30,7 @@ pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) sessions: Arc<Semaphore>,
     pub(super) metrics: StreamMetrics,
+    pub(super) activity: Activity,
 }
 
 pub(super) struct Handler {
@@ -43,6 +43,9 @@ pub(super) struct Handler {
 #[async_trait]
 impl Connect for Handler {
     async fn connect(&self, asked: ConnectRequest<'_>) -> Result<Response<Body>, ApiError> {
+        if self.kind.takes_path {
+            return self.proxy(asked).await;
+        }
         let parts = asked.parts;
         let mut headers = HeaderMap::new();
         let mut client = None;
@@ -53,24 +56,14 @@ impl Connect for Handler {
             client =
                 Some(upgrade.ok_or_else(|| ApiError::bad_request("Upgrade request required"))?);
         }
-        let sessions = self.shared.sessions.clone();
-        let held = sessions
-            .try_acquire_owned()
-            .map_err(|_| ApiError::too_many_requests("too many streams are open", 1))?;
+        let held = self.place()?;
         let mut found = self.find(&asked).await?;
         if self.kind.upgrades {
             found = self.awake(&asked, found).await?;
         }
         let (pod, container) = self.target(&asked, &found).await?;
-        let span = info_span!(
-            "stream",
-            kind = self.kind.name,
-            user = asked.permit.user().name,
-            sandbox = %found.object.key(),
-            pod = pod.name,
-        );
         let stream = PodStream {
-            pod,
+            pod: pod.meta.key.clone(),
             subresource: self.kind.name,
             method: parts.method.clone(),
             query: request::query(self.kind, parts.uri.query(), &container),
@@ -78,28 +71,10 @@ impl Connect for Handler {
         };
         let opened = self.shared.streams.open(stream).await.map_err(unreachable)?;
         match (opened, client) {
-            (Opened { headers, content: Content::Switched(pod), .. }, Some(client)) => {
-                let sandboxes = self.entrance.get()?;
-                let watched = Watched {
-                    store: sandboxes.store.clone(),
-                    permit: sandboxes.permit.clone(),
-                    object: found.object,
-                    authorizer: asked.authorizer.clone(),
-                    user: asked.permit.user().clone(),
-                    right: asked.permit.attributes().cloned(),
-                    recheck: self.shared.config.recheck_period,
-                };
-                let over = watched.over(asked.tasks.stopping().clone());
-                let session = Session {
-                    client,
-                    pod,
-                    websocket: is_websocket(&headers),
-                    kind: self.kind,
-                    shared: self.shared.clone(),
-                    span,
-                    held,
-                };
-                asked.tasks.spawn("stream", OnExit::Ignore, session.run(over));
+            (Opened { headers, content: Content::Switched(io), .. }, Some(client)) => {
+                let session = self.session(&asked, found, &pod.meta.key, held)?;
+                let splice = session.splice(client, io, is_websocket(&headers));
+                asked.tasks.spawn("stream", OnExit::Ignore, splice);
                 let mut switched = Response::new(response::empty());
                 *switched.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
                 *switched.headers_mut() = request::switched_headers(&headers);
@@ -117,29 +92,74 @@ impl Connect for Handler {
 }
 
 impl Handler {
+    /// A place among the streams.
+    ///
+    /// # Errors
+    /// 429 when there is none.
+    pub(super) fn place(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        let sessions = self.shared.sessions.clone();
+        sessions
+            .try_acquire_owned()
+            .map_err(|_| ApiError::too_many_requests("too many streams are open", 1))
+    }
+
+    /// What an open stream is watched by, and counted as.
+    pub(super) fn session(
+        &self,
+        asked: &ConnectRequest<'_>,
+        found: Found,
+        pod: &ObjectKey,
+        held: OwnedSemaphorePermit,
+    ) -> Result<Session, ApiError> {
+        let sandboxes = self.entrance.get()?;
+        let user = asked.permit.user();
+        let span = info_span!(
+            "stream",
+            kind = self.kind.name,
+            user = user.name,
+            sandbox = %found.object.key(),
+            pod = pod.name,
+        );
+        let shared = self.shared.clone();
+        let usage = shared.activity.begin(&found.object, sandboxes.clock.clone());
+        let watched = Watched {
+            store: sandboxes.store.clone(),
+            permit: sandboxes.permit.clone(),
+            object: found.object,
+            authorizer: asked.authorizer.clone(),
+            user: user.clone(),
+            right: asked.permit.attributes().cloned(),
+            recheck: shared.config.recheck_period,
+        };
+        let stopping = asked.tasks.stopping().clone();
+        let usage = Arc::new(usage);
+        Ok(Session { kind: self.kind, shared, usage, span, watched, stopping, held: held.into() })
+    }
+
     /// The Pod, verified, and the container if the user names none.
-    async fn target(
+    pub(super) async fn target(
         &self,
         asked: &ConnectRequest<'_>,
         found: &Found,
-    ) -> Result<(ObjectKey, String), ApiError> {
+    ) -> Result<(PodFacts, String), ApiError> {
         let resource = asked.store.def().group_resource();
         let conflict = |text: String| ApiError::conflict(&resource, &asked.key.name, &text);
         let key = target::pod_key(&found.object.key(), &found.sandbox).map_err(conflict)?;
         let pod = self.shared.streams.pod(&key).await.map_err(unreachable)?;
         let container =
             target::container(self.kind, found.object.uid(), pod.as_ref()).map_err(conflict)?;
-        Ok((key, container))
+        let pod = pod.ok_or_else(|| ApiError::internal("the Pod is not there"))?;
+        Ok((pod, container))
     }
 }
 
-fn is_websocket(headers: &HeaderMap) -> bool {
+pub(super) fn is_websocket(headers: &HeaderMap) -> bool {
     headers
         .get(UPGRADE)
         .is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-fn unreachable(error: ClusterError) -> ApiError {
+pub(super) fn unreachable(error: ClusterError) -> ApiError {
     match error {
         ClusterError::Rejected { .. } => {
             ApiError::internal("the cluster refused the server").with_log(error.to_string())
@@ -147,38 +167,5 @@ fn unreachable(error: ClusterError) -> ApiError {
         _ => ApiError::service_unavailable("the cluster can't be reached")
             .with_retry_after(1)
             .with_log(error.to_string()),
-    }
-}
-
-/// A stream after its head.
-struct Session {
-    client: OnUpgrade,
-    pod: Box<dyn Io>,
-    websocket: bool,
-    kind: &'static Kind,
-    shared: Arc<Shared>,
-    span: Span,
-    held: OwnedSemaphorePermit,
-}
-
-impl Session {
-    async fn run(self, over: impl Future<Output = Ended> + Send + 'static) {
-        let Self { client, pod, websocket, kind, shared, span, held } = self;
-        let config = &shared.config;
-        let limits = Limits { idle: config.idle_timeout, lifetime: config.lifetime_max };
-        let session = async {
-            let began = Instant::now();
-            info!("stream opened");
-            shared.metrics.opened(kind.name);
-            let client = tokio::time::timeout(config.upgrade_timeout, client);
-            let ended = match client.await {
-                Ok(Ok(client)) => splice(TokioIo::new(client), pod, limits, websocket, over).await,
-                _ => Ended::Broken,
-            };
-            shared.metrics.closed(kind.name, ended, began.elapsed());
-            info!(?ended, seconds = began.elapsed().as_secs(), "stream closed");
-        };
-        session.instrument(span).await;
-        drop(held);
     }
 }

@@ -14,6 +14,8 @@ pub(super) struct Kind {
     pub(super) parameters: &'static [(&'static str, &'static str)],
     /// It switches protocols, and needs a Pod that runs. The other answers with a body.
     pub(super) upgrades: bool,
+    /// It is HTTP itself, and all of the request's path, query and body goes on.
+    pub(super) takes_path: bool,
 }
 
 impl Kind {
@@ -46,6 +48,7 @@ pub(super) const ALL: &[Kind] = &[
             TTY,
         ],
         upgrades: true,
+        takes_path: false,
     },
     Kind {
         name: "attach",
@@ -53,6 +56,7 @@ pub(super) const ALL: &[Kind] = &[
         options: "SandboxAttachOptions",
         parameters: &[CONTAINER, STDIN, STDOUT, STDERR, TTY],
         upgrades: true,
+        takes_path: false,
     },
     Kind {
         name: "portforward",
@@ -60,6 +64,7 @@ pub(super) const ALL: &[Kind] = &[
         options: "SandboxPortForwardOptions",
         parameters: &[("ports", "Ports, for the oldest form over WebSocket alone.")],
         upgrades: true,
+        takes_path: false,
     },
     Kind {
         name: "log",
@@ -78,5 +83,15 @@ pub(super) const ALL: &[Kind] = &[
             ("timestamps", "Begins each line with its moment."),
         ],
         upgrades: false,
+        takes_path: false,
+    },
+    // The methods of `[kubernetes] pkg/registry/core/pod/rest/subresources.go` ProxyREST.
+    Kind {
+        name: "proxy",
+        methods: &["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"],
+        options: "SandboxProxyOptions",
+        parameters: &[("path", "Goes on like every other parameter.")],
+        upgrades: true,
+        takes_path: true,
     },
 ];

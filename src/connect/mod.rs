@@ -1,5 +1,5 @@
-//! Byte streams to a sandbox: `exec`, `attach`, `portforward` and `log`, of a Sandbox or of the claim
-//! that has it.
+//! Byte streams to a sandbox: `exec`, `attach`, `portforward` and `log`, and HTTP as [`proxy`], of a
+//! Sandbox or of the claim that has it.
 //!
 //! **Who.** The user needs `create` on `sandboxes/exec` (`attach`, `portforward`), whether he comes
 //! by WebSocket (GET) or SPDY (POST), and `get` on `sandboxes/log`; likewise on `sandboxclaims/exec`
@@ -11,8 +11,9 @@
 //! controller's UID being the Sandbox's. A Pod of the right name that belongs to somebody else is
 //! never opened. A Sandbox that sleeps is resumed by its use ([`found`]), if the user may `create`
 //! `sandboxes/resume`; no Pod, or one that has ended: 409. A stream ends when its Sandbox is
-//! suspended, deleted or gets another owner. Between that look and the stream, who may delete and create Pods in the namespace could put
-//! another Pod in its place; he may open streams to Pods of his own anyway.
+//! suspended, deleted or gets another owner. Between that look and the stream, who may delete and
+//! create Pods in the namespace could put another Pod in its place; he may open streams to Pods of
+//! his own anyway.
 //!
 //! **What.** Of the request only the query parameters in [`kind`]'s table and the headers of an
 //! upgrade go on ([`request`]); of the answer only the upgrade's. After 101 bytes are copied and
@@ -24,13 +25,16 @@
 //! **How much.** [`Config`]: streams at once, time to open one, idle time, lifetime. All end when
 //! the server stops, and with the Pod.
 
+mod activity;
 mod answer;
 mod found;
 mod frames;
 mod handler;
 mod kind;
 mod metrics;
+mod proxy;
 mod request;
+mod session;
 mod splice;
 mod target;
 mod watched;
@@ -43,6 +47,7 @@ use apiserver::resource::{ConnectDef, Subresource};
 use sandbox_api::{GROUP, VERSION};
 use tokio::sync::Semaphore;
 
+pub use self::activity::Activity;
 use self::found::Origin;
 pub use self::found::{Entrance, Sandboxes};
 use self::handler::{Handler, Shared};
@@ -92,13 +97,21 @@ pub struct Rows {
     pub claim: Vec<Subresource>,
     pub entrance: Entrance,
     pub metrics: StreamMetrics,
+    pub activity: Activity,
 }
 
 impl Rows {
     pub fn new(streams: Arc<dyn Streams>, config: Config) -> Self {
         let sessions = Arc::new(Semaphore::new(config.sessions_max));
         let (entrance, metrics) = (Entrance::default(), StreamMetrics::default());
-        let shared = Arc::new(Shared { streams, config, sessions, metrics: metrics.clone() });
+        let activity = Activity::default();
+        let shared = Arc::new(Shared {
+            streams,
+            config,
+            sessions,
+            metrics: metrics.clone(),
+            activity: activity.clone(),
+        });
         let rows = |origin: Origin| {
             let row = |kind: &'static kind::Kind| {
                 let (entrance, shared) = (entrance.clone(), shared.clone());
@@ -107,7 +120,7 @@ impl Rows {
                     methods: kind.methods,
                     options: Gvk::new(GROUP, VERSION, kind.options),
                     parameters: kind.parameters,
-                    takes_path: false,
+                    takes_path: kind.takes_path,
                     needs_create: kind.upgrades,
                     handler: Arc::new(Handler { kind, origin, entrance, shared }),
                 })
@@ -115,7 +128,7 @@ impl Rows {
             kind::ALL.iter().map(row).collect()
         };
         let (sandbox, claim) = (rows(Origin::Sandbox), rows(Origin::Claim));
-        Self { sandbox, claim, entrance, metrics }
+        Self { sandbox, claim, entrance, metrics, activity }
     }
 }
 

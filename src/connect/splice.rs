@@ -1,12 +1,12 @@
 //! Bytes both ways, understood by nobody here, and a last word to the client.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
+use super::activity::InUse;
 use super::frames::{Counted, Frames, close};
 use crate::cluster::streams::Io;
 
@@ -62,7 +62,7 @@ impl Ended {
     }
 }
 
-/// What ends a stream besides its ends.
+/// How long a stream may do nothing, and how long it may last.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) idle: Duration,
@@ -78,9 +78,9 @@ pub(super) async fn splice(
     pod: impl Io,
     limits: Limits,
     websocket: bool,
+    usage: &InUse,
     over: impl Future<Output = Ended>,
 ) -> Ended {
-    let moved = AtomicU64::new(0);
     let mut frames = Frames::default();
     let (client_read, mut client_write) = tokio::io::split(client);
     let (pod_read, pod_write) = tokio::io::split(pod);
@@ -88,11 +88,9 @@ pub(super) async fn splice(
     let why = {
         let counted = Counted { inner: &mut client_write, frames: &mut frames };
         tokio::select! {
-            result = pump(pod_read, counted, &moved) => ended(result),
-            result = pump(client_read, pod_write, &moved) => ended(result),
-            () = idle(&moved, limits.idle) => Ended::Idle,
-            () = tokio::time::sleep(limits.lifetime) => Ended::TooOld,
-            why = over => why,
+            result = pump(pod_read, counted, |count| usage.received(count)) => ended(result),
+            result = pump(client_read, pod_write, |count| usage.sent(count)) => ended(result),
+            why = limited(limits, usage, over) => why,
         }
     };
     if let Some((code, reason)) = why.goodbye().filter(|_| websocket && frames.is_between()) {
@@ -106,10 +104,23 @@ pub(super) async fn splice(
     why
 }
 
+/// What ends a stream besides its ends.
+pub(super) async fn limited(
+    limits: Limits,
+    usage: &InUse,
+    over: impl Future<Output = Ended>,
+) -> Ended {
+    tokio::select! {
+        () = idle(usage, limits.idle) => Ended::Idle,
+        () = tokio::time::sleep(limits.lifetime) => Ended::TooOld,
+        why = over => why,
+    }
+}
+
 async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    moved: &AtomicU64,
+    moved: impl Fn(usize),
 ) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
@@ -119,16 +130,16 @@ async fn pump(
         }
         to.write_all(&buffer[..count]).await?;
         to.flush().await?;
-        moved.fetch_add(1, Ordering::Relaxed);
+        moved(count);
     }
 }
 
 /// Returns after a whole `span` in which nothing moved.
-async fn idle(moved: &AtomicU64, span: Duration) {
-    let mut before = moved.load(Ordering::Relaxed);
+async fn idle(usage: &InUse, span: Duration) {
+    let mut before = usage.bytes();
     loop {
         tokio::time::sleep(span).await;
-        let now = moved.load(Ordering::Relaxed);
+        let now = usage.bytes();
         if now == before {
             return;
         }

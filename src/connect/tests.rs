@@ -11,6 +11,7 @@ use sandbox_api::Sandbox;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
+use super::activity::InUse;
 use super::found::starts;
 use super::kind::{ALL, Kind};
 use super::request::{query, switched_headers, upgrade_headers};
@@ -66,6 +67,7 @@ fn pod(owner_uid: &str, phase: PodPhase, annotation: Option<&str>) -> PodFacts {
         },
         phase,
         containers: vec!["main".into(), "side".into()],
+        ports: Vec::new(),
     }
 }
 
@@ -294,7 +296,9 @@ async fn bytes_go_both_ways_until_either_end_is_through() {
     let ends = async {
         tokio::time::timeout(LONG / 2, ends).await.unwrap();
     };
-    let (ended, ()) = tokio::join!(splice(ours, theirs, LIMITS, true, pending()), ends);
+    let usage = InUse::for_tests();
+    let (ended, ()) = tokio::join!(splice(ours, theirs, LIMITS, true, &usage, pending()), ends);
+    assert_eq!(usage.bytes(), (26, 25));
     assert_eq!(ended, Ended::Closed);
 }
 
@@ -322,7 +326,15 @@ async fn a_stream_that_is_ended_says_why() {
                     None => pending().await,
                 }
             };
-            let got = splice(ours, theirs, Limits { idle, lifetime }, websocket, over).await;
+            let got = splice(
+                ours,
+                theirs,
+                Limits { idle, lifetime },
+                websocket,
+                &InUse::for_tests(),
+                over,
+            )
+            .await;
             assert_eq!(got, expected);
             let mut heard = Vec::new();
             client.read_to_end(&mut heard).await.unwrap();
@@ -341,7 +353,8 @@ async fn who_does_not_read_the_last_word_is_left() {
     let (_client, ours) = duplex(2);
     let (_pod, theirs) = duplex(2);
     let over = async { Ended::Deleted };
-    let done = splice(ours, theirs, LIMITS, true, over);
+    let usage = InUse::for_tests();
+    let done = splice(ours, theirs, LIMITS, true, &usage, over);
     assert_eq!(tokio::time::timeout(LONG / 2, done).await.unwrap(), Ended::Deleted);
 }
 
@@ -357,6 +370,7 @@ async fn a_stream_that_moves_is_not_idle() {
         drop(client);
     };
     let limits = Limits { idle: Duration::from_secs(60), lifetime: LONG };
-    let (ended, ()) = tokio::join!(splice(ours, theirs, limits, false, pending()), busy);
+    let usage = InUse::for_tests();
+    let (ended, ()) = tokio::join!(splice(ours, theirs, limits, false, &usage, pending()), busy);
     assert_eq!(ended, Ended::Closed);
 }

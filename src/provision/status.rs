@@ -136,6 +136,8 @@ pub fn status(
         service_fqdn: picture.service.then(|| service::fqdn(sandbox, &policy.cluster_domain)),
         selector: Some(selector_of(sandbox)),
         start_time: pod.and_then(|pod| pod.started).map(|time| Time(whole_seconds(time))),
+        // Not of the store.
+        last_activity_time: None,
         suspended_time,
     }
 }

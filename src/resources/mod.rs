@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use apiserver::meta::Gvk;
 use apiserver::registry::Strategy;
-use apiserver::resource::{Create, ResourceDef, Subresource};
+use apiserver::resource::{Create, Decorator, ResourceDef, Subresource};
 use apiserver::schema::Schema;
 use schemars::JsonSchema;
 
@@ -32,6 +32,7 @@ const CATEGORY: &str = "sandboxing";
 #[derive(Default)]
 pub struct Extensions {
     pub sandbox: Vec<Subresource>,
+    pub sandbox_decorator: Option<Arc<dyn Decorator>>,
     pub claim: Vec<Subresource>,
     pub warm_pool: Vec<Subresource>,
     pub claim_creation: Option<Arc<dyn Create>>,
@@ -47,6 +48,7 @@ impl fmt::Debug for Extensions {
 pub fn defs(extensions: Extensions) -> Vec<ResourceDef> {
     let mut sandbox = sandbox::def();
     sandbox.subresources.extend(extensions.sandbox);
+    sandbox.decorator = extensions.sandbox_decorator;
     let mut claim = sandbox_claim::def();
     claim.creation = extensions.claim_creation;
     claim.subresources.extend(extensions.claim);
@@ -80,6 +82,7 @@ fn row<T: JsonSchema>(names: &Names, strategy: Arc<dyn Strategy>) -> ResourceDef
         indexed_labels: &[],
         subresources: vec![Subresource::Status],
         creation: None,
+        decorator: None,
         description: names.description,
     }
 }

@@ -73,6 +73,7 @@ fn columns_show_what_there_is() {
             "nodeName": "n1",
             "podName": "a",
             "podIPs": ["10.0.0.1", "fd00::1"],
+            "lastActivityTime": "2026-01-01T00:00:00Z",
         },
     }))
     .unwrap();
@@ -80,8 +81,18 @@ fn columns_show_what_there_is() {
     let cells: Vec<_> = def.columns.iter().map(|column| (column.cell)(&object)).collect();
     assert_eq!(
         cells,
-        ["Running", "True", "Running", "Standard", "n1", "a", "10.0.0.1", "python"]
-            .map(Value::from)
+        [
+            "Running",
+            "True",
+            "Running",
+            "Standard",
+            "n1",
+            "a",
+            "10.0.0.1",
+            "2026-01-01T00:00:00Z",
+            "python",
+        ]
+        .map(Value::from)
     );
     for def in defs(Extensions::default()) {
         for column in &def.columns {

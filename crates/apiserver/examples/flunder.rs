@@ -114,6 +114,7 @@ fn flunders(group: &str) -> ResourceDef {
         indexed_labels: &[],
         subresources: vec![Subresource::Status],
         creation: None,
+        decorator: None,
         description: "Flunder is an example type with a spec and a status.",
     }
 }

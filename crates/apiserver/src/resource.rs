@@ -40,6 +40,8 @@ pub struct ResourceDef {
     pub subresources: Vec<Subresource>,
     /// For a kind whose objects are not made by storing what was sent.
     pub creation: Option<Arc<dyn Create>>,
+    /// For a kind of whose objects more is known than is stored.
+    pub decorator: Option<Arc<dyn Decorator>>,
     /// The kind's first sentence in OpenAPI and `kubectl explain`.
     pub description: &'static str,
 }
@@ -176,6 +178,20 @@ pub struct CreateRequest<'a> {
 pub trait Create: Send + Sync {
     /// Runs to its end even when the client hangs up.
     async fn create(&self, request: CreateRequest<'_>) -> Result<ActionResponse, ApiError>;
+}
+
+/// Adds to objects where they are read what is known of them and not stored: `[apiserver]
+/// pkg/registry/generic/registry/store.go` Decorator. Watches don't have it: what is known changes
+/// without an event.
+pub trait Decorator: Send + Sync {
+    /// Whether there is anything to add to the object of this `namespace/name`. Asked of every
+    /// object that is read.
+    fn concerns(&self, path: &str) -> bool;
+
+    fn decorate(&self, object: &mut Object);
+
+    /// Removes it again from a status that is to be stored: clients send back what they have read.
+    fn strip(&self, object: &mut Object);
 }
 
 /// A subresource that hands the connection on: `[apiserver] pkg/registry/rest/rest.go` Connecter.

@@ -128,6 +128,10 @@ pub struct SandboxStatus {
     /// When the present Pod was started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
+    /// When a stream to the Sandbox last moved a byte, began or ended. Known to the server that
+    /// answers alone, since it was started: never stored, and not in watches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_activity_time: Option<Time>,
     /// When the Sandbox was last suspended; empty while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspended_time: Option<Time>,

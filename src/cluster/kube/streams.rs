@@ -2,16 +2,22 @@
 //! speaks, with its identity (`kube::client::Client::connect` goes the same way).
 
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use apiserver::meta::ObjectKey;
 use async_trait::async_trait;
+use futures::FutureExt as _;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::Portforwarder;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
 use super::KubeCluster;
-use crate::cluster::streams::{Content, Opened, PodFacts, PodStream, Streams};
+use crate::cluster::streams::{Content, Dialed, Opened, PodFacts, PodStream, Streams};
 use crate::cluster::{ChildKind, ClusterError};
 
 #[async_trait]
@@ -42,9 +48,60 @@ impl Streams for KubeCluster {
                 .unwrap_or_else(|| Content::Body(body.map_err(io::Error::other).boxed_unsync()));
             Ok(Opened { status: head.status, headers: head.headers, content })
         };
-        tokio::time::timeout(limit, open)
-            .await
-            .unwrap_or_else(|_| Err(unavailable(format!("no answer within {limit:?}"))))
+        tokio::time::timeout(limit, open).await.unwrap_or_else(|_| Err(late(limit)))
+    }
+
+    async fn dial(&self, pod: &ObjectKey, port: u16) -> Result<Dialed, ClusterError> {
+        let namespace = pod.namespace.as_deref().unwrap_or_default();
+        let pods = Api::<Pod>::namespaced(self.0.client.clone(), namespace);
+        let limit = self.0.config.stream_timeout;
+        let ports = [port];
+        let opening = tokio::time::timeout(limit, pods.portforward(&pod.name, &ports));
+        let mut forwarder = opening.await.map_err(|_| late(limit))?.map_err(unavailable)?;
+        let taken = forwarder.take_stream(port).zip(forwarder.take_error(port));
+        let (stream, refused) = taken.ok_or_else(|| unavailable("the stream is taken"))?;
+        let io = Box::new(Forwarded { stream, forwarder });
+        Ok(Dialed { io, refused: refused.boxed() })
+    }
+}
+
+/// A forwarded port, which is let go at once when nobody has it any more.
+struct Forwarded {
+    stream: DuplexStream,
+    forwarder: Portforwarder,
+}
+
+impl Drop for Forwarded {
+    fn drop(&mut self) {
+        self.forwarder.abort();
+    }
+}
+
+impl AsyncRead for Forwarded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Forwarded {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
@@ -67,6 +124,10 @@ fn target(stream: &PodStream) -> Result<String, ClusterError> {
         target.push_str(query);
     }
     Ok(target)
+}
+
+fn late(limit: std::time::Duration) -> ClusterError {
+    unavailable(format!("no answer within {limit:?}"))
 }
 
 fn unavailable(error: impl std::fmt::Display) -> ClusterError {

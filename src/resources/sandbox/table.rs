@@ -62,6 +62,14 @@ pub(in crate::resources) const COLUMNS: &[PathColumn] = &[
         },
     },
     PathColumn {
+        name: "Last Used",
+        kind: "date",
+        json_path: ".status.lastActivityTime",
+        priority: 1,
+        description: "How long ago a stream was open, as far as the server that answers knows.",
+        cell: |object| at(object, "status.lastActivityTime"),
+    },
+    PathColumn {
         name: "Template",
         kind: "string",
         json_path: ".metadata.annotations.sandbox\\.x-k8s\\.io/sandbox-template-ref",

@@ -103,7 +103,7 @@ func TestKubectlPrintsColumns(t *testing.T) {
 		t.Errorf("row %q, want %q and an age", row, want)
 	}
 	header, row = columns("sbx", "-o", "wide")
-	if want := []string{"NAME", "PHASE", "READY", "AGE", "MODE", "ISOLATION", "NODE", "POD", "IP", "TEMPLATE"}; !slices.Equal(header, want) {
+	if want := []string{"NAME", "PHASE", "READY", "AGE", "MODE", "ISOLATION", "NODE", "POD", "IP", "LAST", "USED", "TEMPLATE"}; !slices.Equal(header, want) {
 		t.Errorf("wide columns %q, want %q", header, want)
 	}
 	addresses, _, _ := unstructured.NestedStringSlice(sandbox.Object, "status", "podIPs")

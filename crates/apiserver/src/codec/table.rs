@@ -83,7 +83,9 @@ impl Tables<'_> {
                 age = false;
             }
             let value = (column.cell)(object);
-            cells.push(if column.kind == "date" { self.age(value.as_str()) } else { value });
+            // What is absent stays empty, as in `[apiextensions] tableconvertor.go`.
+            let is_moment = column.kind == "date" && !value.is_null();
+            cells.push(if is_moment { self.age(value.as_str()) } else { value });
         }
         if age {
             cells.push(self.age(created));

@@ -93,7 +93,7 @@ fn member(object: &Object, render: &Render) -> Value {
 fn whole(list: &ObjectList, metadata: Value, render: &Render) -> Result<Value, ApiError> {
     let (mut envelope, members) = envelope(metadata, render);
     let all: Result<Vec<Value>, ApiError> =
-        list.items.iter().map(|item| Ok(member(&item.object()?, render))).collect();
+        list.items.iter().map(|item| Ok(member(&render.read(item)?, render))).collect();
     envelope[members] = all?.into();
     Ok(envelope)
 }
@@ -137,11 +137,13 @@ impl Text {
                 text.push(b',');
             }
             match self.render.accepted.transform {
-                Transform::None | Transform::PartialObjectMetadata(_) => {
+                Transform::None | Transform::PartialObjectMetadata(_)
+                    if self.render.decorator(item.path()).is_none() =>
+                {
                     text.extend_from_slice(&item.json()?);
                 }
                 _ => {
-                    let value = member(&item.object()?, &self.render);
+                    let value = member(&self.render.read(&item)?, &self.render);
                     serde_json::to_writer(&mut text, &value).map_err(ApiError::internal)?;
                 }
             }

@@ -20,8 +20,9 @@ use crate::codec::partial::partial;
 use crate::codec::table::{IncludeObject, Tables};
 use crate::codec::{Accepted, Allow, Transform, negotiate};
 use crate::meta::Object;
+use crate::registry::Item;
 use crate::request::query::Query;
-use crate::resource::ResourceDef;
+use crate::resource::{Decorator, ResourceDef};
 use crate::server::{Body, response};
 use crate::status::ApiError;
 
@@ -71,15 +72,39 @@ impl Render {
     pub(super) fn answer(self, answer: Answer, parts: &Parts) -> Result<Response<Body>, ApiError> {
         let (code, bytes) = match answer {
             Answer::Watch(stream) => return Ok(watch::respond(stream, self)),
-            Answer::Object(code, object) => (code, self.object(&object)?),
-            Answer::Item(item) if self.accepted.is_plain_json() => (200, line(&item.json()?)),
-            Answer::Item(item) => (200, self.object(&item.object()?)?),
+            Answer::Object(code, mut object) => {
+                let key = object.key().to_string();
+                if let Some(decorator) = self.decorator(&key) {
+                    decorator.decorate(Arc::make_mut(&mut object));
+                }
+                (code, self.object(&object)?)
+            }
+            Answer::Item(item)
+                if self.accepted.is_plain_json() && self.decorator(item.path()).is_none() =>
+            {
+                (200, line(&item.json()?))
+            }
+            Answer::Item(item) => (200, self.object(&self.read(&item)?)?),
             Answer::List(list) => return list::respond(list, &self, takes_gzip(parts)),
             Answer::Status(status) => (200, self.encode(&status)?),
             Answer::Foreign(code, object) => (code, self.encode(&object)?),
         };
         let headers = vec![(header::CONTENT_TYPE, self.accepted.media.as_str().to_owned())];
         Ok(document(parts, code, headers, bytes))
+    }
+
+    /// Who has something to add to the object of that `namespace/name`.
+    pub(super) fn decorator(&self, path: &str) -> Option<&dyn Decorator> {
+        self.def.decorator.as_deref().filter(|decorator| decorator.concerns(path))
+    }
+
+    /// The object with all that is known of it.
+    pub(super) fn read(&self, item: &Item) -> Result<Object, ApiError> {
+        let mut object = item.object()?;
+        if let Some(decorator) = self.decorator(item.path()) {
+            decorator.decorate(&mut object);
+        }
+        Ok(object)
     }
 
     pub(super) fn encode<T: serde::Serialize>(&self, value: &T) -> Result<Bytes, ApiError> {

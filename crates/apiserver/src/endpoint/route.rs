@@ -142,6 +142,7 @@ mod tests {
                 stream("proxy", &["GET", "PUT"], true),
             ],
             creation: None,
+            decorator: None,
             description: "A thing.",
         }
     }

@@ -95,6 +95,7 @@ fn def(gvk: Gvk, plural: &'static str, namespaced: bool, schema: Schema) -> Reso
         indexed_labels: &[],
         subresources: Vec::new(),
         creation: None,
+        decorator: None,
         description: "A thing to try.",
     }
 }

@@ -129,6 +129,9 @@ impl Inner {
                 self.prepare_main(&mut new, old, warnings)?;
             }
             Part::Status => {
+                if let Some(decorator) = &self.def.decorator {
+                    decorator.strip(&mut new);
+                }
                 let mut next = old.clone();
                 match new.0.shift_remove("status") {
                     Some(status) => _ = next.0.insert("status".into(), status),

@@ -69,6 +69,7 @@ fn definition() -> ResourceDef {
         indexed_labels: &[],
         subresources: vec![Subresource::Status, crate::stream::echo()],
         creation: None,
+        decorator: None,
         description: "A thing of the tests.",
     }
 }

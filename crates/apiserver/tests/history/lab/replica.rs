@@ -188,6 +188,7 @@ fn definition() -> ResourceDef {
         indexed_labels: &["color"],
         subresources: Vec::new(),
         creation: None,
+        decorator: None,
         description: "A thing of the history checker.",
     }
 }

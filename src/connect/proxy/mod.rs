@@ -1,0 +1,159 @@
+//! `proxy`: HTTP to a port of a sandbox, WebSockets included.
+//!
+//! **How.** Through the Pod's `portforward`, so that what listens on loopback is reached and no
+//! NetworkPolicy must let the server in; and so that the cluster's own proxy, which rewrites pages
+//! and passes cookies, has no part in it. A request has a connection of its own.
+//!
+//! **What passes** is in [`headers`]. A redirect does not: kube-apiserver refuses it of every
+//! aggregated server (CVE-2022-3172), and answers alike however one comes.
+
+mod address;
+mod backend;
+mod headers;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use apiserver::resource::ConnectRequest;
+use apiserver::server::{Body, response};
+use apiserver::status::ApiError;
+use apiserver::tasks::OnExit;
+use futures::future::BoxFuture;
+use http::header::{CONNECTION, LOCATION, UPGRADE};
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+
+use self::address::{Address, Scheme};
+use self::backend::{Counted, secured, unreachable};
+use super::handler::{self, Handler};
+use super::request;
+
+/// How long the cluster may take to tell why a connection failed, after it has.
+const EXPLANATION: Duration = Duration::from_secs(1);
+
+/// As `[apimachinery] pkg/util/proxy/upgradeaware.go` says it.
+const NO_REDIRECT: &str = "the backend attempted to redirect this request, which is not permitted";
+
+impl Handler {
+    pub(super) async fn proxy(
+        &self,
+        mut asked: ConnectRequest<'_>,
+    ) -> Result<Response<Body>, ApiError> {
+        let named = asked.key.name.clone();
+        let address = Address::parse(&named)?;
+        address.name.clone_into(&mut asked.key.name);
+        let client = upgrade(asked.parts)?;
+        let held = self.place()?;
+        let found = self.find(&asked).await?;
+        let found = self.awake(&asked, found).await?;
+        let (pod, _) = self.target(&asked, &found).await?;
+        let port = address.port(&pod)?;
+        let head = outgoing(asked.parts, port, client.is_some())?;
+        let dialed = self.shared.streams.dial(&pod.meta.key, port).await;
+        let dialed = dialed.map_err(handler::unreachable)?;
+        let io = match address.scheme {
+            Scheme::Http => dialed.io,
+            Scheme::Https => secured(dialed.io).await.map_err(unreachable)?,
+        };
+        let session = self.session(&asked, found, &pod.meta.key, held)?;
+        let io = Counted { io, usage: session.usage() };
+        let (sender, connection) = handshake(TokioIo::new(io)).await.map_err(unreachable)?;
+        let connection = connection.with_upgrades();
+        let tasks = asked.tasks;
+        let Some(client) = client else {
+            tasks.spawn("proxy", OnExit::Ignore, session.drive(connection));
+            let answer = exchange(sender, head.map(|()| asked.body), dialed.refused).await?;
+            return passed_on(answer);
+        };
+        tasks.spawn("proxy", OnExit::Ignore, session.until_upgraded(connection));
+        let mut answer = exchange(sender, head.map(|()| asked.body), dialed.refused).await?;
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return passed_on(answer);
+        }
+        if !handler::is_websocket(answer.headers()) {
+            return Err(unreachable("it switched to another protocol than the one asked for"));
+        }
+        let mut switched = Response::new(response::empty());
+        *switched.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        *switched.headers_mut() = request::switched_headers(answer.headers());
+        let pod = hyper::upgrade::on(&mut answer).await.map_err(unreachable)?;
+        let pod = Box::new(TokioIo::new(pod));
+        tasks.spawn("stream", OnExit::Ignore, session.splice(client, pod, true));
+        Ok(switched)
+    }
+}
+
+/// The client's connection, if it asks for a WebSocket.
+///
+/// # Errors
+/// 400 where it asks for another protocol, or can't switch.
+fn upgrade(parts: &Parts) -> Result<Option<OnUpgrade>, ApiError> {
+    let options = parts.headers.get_all(CONNECTION).into_iter();
+    let mut options = options.filter_map(|value| value.to_str().ok()?.split(',').into());
+    let asks = options.any(|mut it| it.any(|one| one.trim().eq_ignore_ascii_case("upgrade")));
+    if !asks {
+        return Ok(None);
+    }
+    let protocol = parts.headers.get(UPGRADE).map(|it| it.as_bytes()).unwrap_or_default();
+    if !protocol.eq_ignore_ascii_case(b"websocket") {
+        let text = String::from_utf8_lossy(protocol);
+        return Err(ApiError::bad_request(format!(
+            "unable to upgrade to {text:?}: websocket expected"
+        )));
+    }
+    // There is none on HTTP/2.
+    let client = parts.extensions.get::<OnUpgrade>().cloned();
+    client.map(Some).ok_or_else(|| ApiError::bad_request("Upgrade request required"))
+}
+
+/// The head of the request to the Pod.
+fn outgoing(parts: &Parts, port: u16, websocket: bool) -> Result<Request<()>, ApiError> {
+    let (prefix, path) = address::split(parts.uri.path());
+    let target = match parts.uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    let mut request = Request::builder()
+        .method(&parts.method)
+        .uri(target)
+        .body(())
+        .map_err(|error| ApiError::bad_request(error.to_string()))?;
+    let headers = headers::for_the_pod(&parts.headers, port, prefix, websocket);
+    *request.headers_mut() = headers.map_err(ApiError::internal)?;
+    Ok(request)
+}
+
+/// # Errors
+/// 503 without an answer.
+async fn exchange(
+    mut sender: SendRequest<Incoming>,
+    request: Request<Incoming>,
+    refused: BoxFuture<'static, Option<String>>,
+) -> Result<Response<Incoming>, ApiError> {
+    match sender.send_request(request).await {
+        Ok(answer) => Ok(answer),
+        Err(error) => {
+            let cause = timeout(EXPLANATION, refused).await.ok().flatten();
+            Err(unreachable(cause.unwrap_or_else(|| error.to_string())))
+        }
+    }
+}
+
+fn passed_on(answer: Response<Incoming>) -> Result<Response<Body>, ApiError> {
+    let (head, body) = answer.into_parts();
+    if head.status.is_redirection() && head.headers.contains_key(LOCATION) {
+        return Ok(response::text(StatusCode::BAD_GATEWAY, NO_REDIRECT));
+    }
+    let body = body.map_err(std::io::Error::other).boxed_unsync();
+    let mut passed = Response::new(body);
+    *passed.status_mut() = head.status;
+    *passed.headers_mut() = headers::for_the_client(&head.headers);
+    Ok(passed)
+}

@@ -1,0 +1,102 @@
+//! A stream from its head to its end: driven, watched, counted.
+
+use std::sync::Arc;
+
+use apiserver::tasks::CancellationToken;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout};
+use tracing::{Instrument as _, Span, info};
+
+use super::activity::InUse;
+use super::handler::Shared;
+use super::kind::Kind;
+use super::splice::{Ended, Limits, limited, splice};
+use super::watched::Watched;
+use crate::cluster::streams::Io;
+
+pub(super) struct Session {
+    pub(super) kind: &'static Kind,
+    pub(super) shared: Arc<Shared>,
+    pub(super) usage: Arc<InUse>,
+    pub(super) span: Span,
+    pub(super) watched: Watched,
+    pub(super) stopping: CancellationToken,
+    /// Its place among the streams.
+    pub(super) held: Arc<OwnedSemaphorePermit>,
+}
+
+impl Session {
+    pub(super) fn usage(&self) -> Arc<InUse> {
+        self.usage.clone()
+    }
+
+    /// Copies between the client, once the connection is ours, and the Pod.
+    pub(super) async fn splice(self, client: OnUpgrade, pod: Box<dyn Io>, websocket: bool) {
+        let limits = self.limits();
+        let Self { kind, shared, usage, span, watched, stopping, held } = self;
+        let work = async {
+            match timeout(shared.config.upgrade_timeout, client).await {
+                Ok(Ok(client)) => {
+                    let over = watched.over(stopping);
+                    splice(TokioIo::new(client), pod, limits, websocket, &usage, over).await
+                }
+                _ => Ended::Broken,
+            }
+        };
+        counted(kind, &shared, work).instrument(span).await;
+        drop(held);
+    }
+
+    /// Keeps an HTTP connection going until its one exchange is through.
+    pub(super) async fn drive(self, connection: impl Future<Output = hyper::Result<()>>) {
+        let limits = self.limits();
+        let Self { kind, shared, usage, span, watched, stopping, held } = self;
+        let over = limited(limits, &usage, watched.over(stopping));
+        counted(kind, &shared, until(connection, over)).instrument(span).await;
+        drop(held);
+    }
+
+    /// The same until the connection is upgraded, or the upgrade has been refused in whatever
+    /// length: the stream itself comes after.
+    pub(super) fn until_upgraded<C>(&self, connection: C) -> impl Future<Output = ()> + use<C>
+    where
+        C: Future<Output = hyper::Result<()>>,
+    {
+        let (usage, held, limits) = (self.usage.clone(), self.held.clone(), self.limits());
+        let stopping = self.stopping.clone();
+        async move {
+            let stop = async {
+                stopping.cancelled().await;
+                Ended::Stopping
+            };
+            until(connection, limited(limits, &usage, stop)).await;
+            drop(held);
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        let config = &self.shared.config;
+        Limits { idle: config.idle_timeout, lifetime: config.lifetime_max }
+    }
+}
+
+async fn until(
+    connection: impl Future<Output = hyper::Result<()>>,
+    over: impl Future<Output = Ended>,
+) -> Ended {
+    tokio::select! {
+        result = connection => if result.is_ok() { Ended::Closed } else { Ended::Broken },
+        why = over => why,
+    }
+}
+
+async fn counted(kind: &Kind, shared: &Shared, work: impl Future<Output = Ended>) {
+    let began = Instant::now();
+    info!("stream opened");
+    shared.metrics.opened(kind.name);
+    let ended = work.await;
+    shared.metrics.closed(kind.name, ended, began.elapsed());
+    info!(?ended, seconds = began.elapsed().as_secs(), "stream closed");
+}
