@@ -90,9 +90,9 @@ impl Product {
         let entrance = Entrance::default();
         let defs = resources::defs(Extensions {
             sandbox: resources::sandbox::actions::subresources(),
-            claim: Vec::new(),
             warm_pool: vec![entrance.action()],
             claim_creation: Some(entrance.creation()),
+            ..Extensions::default()
         });
         let product = Self {
             stores: defs.into_iter().map(store).collect(),

@@ -34,9 +34,9 @@ pub(crate) struct Server {
 pub(crate) fn defs(entrance: &Entrance) -> Vec<ResourceDef> {
     resources::defs(Extensions {
         sandbox: resources::sandbox::actions::subresources(),
-        claim: Vec::new(),
         warm_pool: vec![entrance.action()],
         claim_creation: Some(entrance.creation()),
+        ..Extensions::default()
     })
 }
 
