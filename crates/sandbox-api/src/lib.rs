@@ -2,12 +2,14 @@
 //!
 //! The root types work with `kube::Api` as they are, the streaming verbs included:
 //! `Api<Sandbox>::exec`, `attach`, `portforward` and `logs` need `create` on `sandboxes/exec` (and
-//! so on) and no right on Pods.
+//! so on) and no right on Pods. [`actions`] has what is no verb of every kind: to claim, to suspend
+//! and so on; `examples/agent.rs` shows all of it.
 //!
 //! Fields that the server gives a default are `Option`s: a client that applies an object owns only
 //! what it set. Methods of the same name give the value in force, for example
 //! [`SandboxSpec::operating_mode`]. Doc comments of the types are the text of `kubectl explain`.
 
+pub mod actions;
 mod common;
 pub mod condition;
 pub mod keys;

@@ -29,10 +29,14 @@ func object(kind, ns, name string, spec map[string]any) *unstructured.Unstructur
 }
 
 // makePool with its template, and waits until it is full.
-func makePool(t *testing.T, ns, name string, replicas int64) {
+func makePool(t *testing.T, ns, name string, replicas int64, options ...func(map[string]any)) {
 	t.Helper()
 	ctx := context.Background()
-	template := object("SandboxTemplate", ns, name, map[string]any{"podTemplate": map[string]any{"spec": cluster.PodSpec()}})
+	blueprint := map[string]any{"podTemplate": map[string]any{"spec": cluster.PodSpec()}}
+	for _, option := range options {
+		option(blueprint)
+	}
+	template := object("SandboxTemplate", ns, name, blueprint)
 	if _, err := dyn.Resource(cluster.Templates).Namespace(ns).Create(ctx, template, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package suite
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,11 +13,7 @@ import (
 // missing.
 func TestKubeRsFollows(t *testing.T) {
 	calm(t)
-	build := exec.Command("cargo", "build", "--quiet", "--locked", "--package", "sandbox-api", "--example", "follow")
-	build.Dir = root()
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the example: %v\n%s", err, out)
-	}
+	buildExample(t, "follow")
 	for _, mode := range []string{"streaming-lists", "list-watch"} {
 		t.Run(mode, func(t *testing.T) {
 			ns := namespace(t)
@@ -30,6 +27,35 @@ func TestKubeRsFollows(t *testing.T) {
 			}
 			t.Logf("%s", out)
 		})
+	}
+}
+
+// An agent's day with kube-rs.
+func TestKubeRsUsesASandbox(t *testing.T) {
+	calm(t)
+	buildExample(t, "agent")
+	ns := namespace(t)
+	makePool(t, ns, "agents", 1, serving)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
+	defer cancel()
+	agent := exec.CommandContext(ctx, builtExample("agent"), ns, "agents", "8080")
+	agent.Env = append(os.Environ(), "KUBECONFIG="+env.Kubeconfig)
+	out, err := agent.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	mustContain(t, "agent", string(out), "(Some(Warm))", "its log has 1 lines")
+	if left := send(t, admin, http.MethodGet, groupVersion+"/namespaces/"+ns+"/sandboxclaims", "", "").object(t)["items"].([]any); len(left) != 0 {
+		t.Errorf("claims are left: %s", show(left))
+	}
+}
+
+func buildExample(t *testing.T, name string) {
+	t.Helper()
+	build := exec.Command("cargo", "build", "--quiet", "--locked", "--package", "sandbox-api", "--example", name)
+	build.Dir = root()
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the example: %v\n%s", err, out)
 	}
 }
 
