@@ -118,6 +118,8 @@ pub(crate) enum TestKind {
     Claims,
     /// the Go suite against the whole cluster
     Cluster,
+    /// the client libraries against the whole cluster
+    Clients,
 }
 
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use crate::progress::Progress;
 use crate::sh;
 
-const PACKAGES: [&str; 14] = [
+const PACKAGES: [&str; 15] = [
     // etcd-client compiles protobuf files, and needs the well-known types too.
     "protobuf-compiler",
     "libprotobuf-dev",
@@ -19,6 +19,8 @@ const PACKAGES: [&str; 14] = [
     "conntrack",
     "busybox-static",
     "iproute2",
+    // For the Python client's tests.
+    "python3-venv",
     "openssl",
     "util-linux",
     "mount",

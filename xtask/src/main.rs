@@ -9,6 +9,7 @@
 mod bench;
 mod cgroups;
 mod cli;
+mod clients;
 mod components;
 mod configs;
 mod deps;

@@ -14,7 +14,7 @@ use crate::gobuild::ETCD;
 use crate::layout::{FORWARDS, Layout, Lock};
 use crate::progress::Progress;
 use crate::totals::Totals;
-use crate::{deps, node, sh, up};
+use crate::{clients, deps, node, sh, up};
 
 pub(crate) fn run(
     layout: &Layout,
@@ -33,6 +33,7 @@ pub(crate) fn run(
             TestKind::History,
             TestKind::Claims,
             TestKind::Cluster,
+            TestKind::Clients,
         ],
     };
     let mut totals = Totals::default();
@@ -44,6 +45,7 @@ pub(crate) fn run(
             TestKind::History => history(layout, progress, meant(TestKind::History)),
             TestKind::Claims => claims(layout, progress, meant(TestKind::Claims)),
             TestKind::Cluster => cluster(layout, progress, args),
+            TestKind::Clients => clients::run(layout, progress, args),
         };
         // The other kinds still have something to say.
         totals += result.unwrap_or_else(|error| {
@@ -180,7 +182,7 @@ fn cargo_test(layout: &Layout) -> Command {
 }
 
 /// Shows the output as it comes, and counts.
-fn watch(command: &mut Command) -> Result<Totals> {
+pub(crate) fn watch(command: &mut Command) -> Result<Totals> {
     let name = command.get_program().to_string_lossy().into_owned();
     let mut child = command
         .stdin(Stdio::null())

@@ -14,13 +14,22 @@ impl Totals {
     /// A run that could not even report, for example one that did not compile.
     pub(crate) const BROKEN: Self = Self { passed: 0, failed: 1, ignored: 0 };
 
-    /// What one line of `cargo test` or `go test -v` adds.
+    /// What one line of `cargo test`, `go test -v` or pytest adds.
     pub(crate) fn of_line(line: &str) -> Self {
         if let Some(rest) = line.strip_prefix("test result: ") {
             return Self {
                 passed: number_before(rest, " passed"),
                 failed: number_before(rest, " failed"),
                 ignored: number_before(rest, " ignored"),
+            };
+        }
+        // The last of pytest's: `==== 1 failed, 12 passed, 1 error in 3.21s ====`.
+        if line.starts_with('=') && line.contains(" in ") && line.ends_with('=') {
+            let failed = number_before(line, " failed") + number_before(line, " error");
+            return Self {
+                passed: number_before(line, " passed"),
+                failed,
+                ignored: number_before(line, " skipped") + number_before(line, " xfailed"),
             };
         }
         // Only tests that Go's runner starts itself: a subtest is a part of its parent.
@@ -93,6 +102,16 @@ mod tests {
                       --- PASS: TestA (0.00s)\n--- FAIL: TestB (1.20s)\n--- SKIP: TestC (0.00s)\nFAIL";
         // A continuation backslash eats the indentation of the next line only.
         assert_eq!(count(output), Totals { passed: 1, failed: 1, ignored: 1 });
+    }
+
+    #[test]
+    fn pytest_says_it_last() {
+        let output = "=== test session starts ===\ntests/test_a.py ..F  [100%]\n\
+                      === short test summary info ===\nFAILED tests/test_a.py::test_b\n\
+                      ==== 1 failed, 12 passed, 2 skipped, 1 error in 3.21s ====";
+        assert_eq!(count(output), Totals { passed: 12, failed: 2, ignored: 2 });
+        let good = "======= 40 passed in 93.03s (0:01:33) =======";
+        assert_eq!(count(good), Totals { passed: 40, failed: 0, ignored: 0 });
     }
 
     #[test]
