@@ -14,8 +14,8 @@ import urllib3
 class CuttingProxy:
     """Does with the first POSTs of claims what `faults` says, one each: "before" cuts the
     connection without asking the server, "after" when the server has answered; a number is
-    answered in the
-    server's place, with a Retry-After of a second. Everything else goes through."""
+    answered in the server's place, with a Retry-After of a second. Everything else goes
+    through."""
 
     def __init__(self, api: Any, faults: list[str | int]) -> None:
         self.faults = list(faults)

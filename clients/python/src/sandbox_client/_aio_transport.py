@@ -168,7 +168,7 @@ class AsyncTransport:
         self, path: str, query: Query, protocols: Sequence[str], timeout: float
     ) -> AsyncSocket:
         _, url, headers, _, _ = await self._serialize(Request("GET", path, query))
-        headers.pop("Content-Type", None)
+        headers = {k: v for k, v in headers.items() if k not in ("Accept", "Content-Type")}
         settings = self._api.configuration
         options: dict[str, Any] = {}
         if settings.proxy:

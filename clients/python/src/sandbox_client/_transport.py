@@ -130,7 +130,7 @@ class Transport:
         attempt = 1
         while True:
             _, url, headers, _, _ = self._serialize(Request("GET", path, query))
-            headers.pop("Content-Type", None)
+            headers = {k: v for k, v in headers.items() if k not in ("Accept", "Content-Type")}
             try:
                 return Socket.open(
                     url,
