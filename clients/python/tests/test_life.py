@@ -15,6 +15,7 @@ from sandbox_client import (
     Retry,
     Sandbox,
     SandboxClient,
+    SandboxError,
     StreamClosed,
     Unauthorized,
 )
@@ -61,7 +62,8 @@ def test_restart(own: Sandbox) -> None:
     def is_fresh() -> bool:
         try:
             return not own.files.exists("/gone")
-        except (StreamClosed, Conflict):
+        except SandboxError:
+            # The old Pod goes, the new one comes.
             return False
 
     eventually("fresh Pod", is_fresh)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import aiohttp
@@ -20,13 +21,18 @@ _LOST = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 # Frames of the cluster have 32 KiB at most.
 _FRAME_MAX = 4 << 20
 _FAREWELL = 1.0
+# Where the connection of a stream that is being opened is put.
+_upgraded: ContextVar[list[asyncio.Transport]] = ContextVar("upgraded")
 
 
 class AsyncSocket:
     """A connection that has been upgraded. Reading ahead is bounded by aiohttp."""
 
-    def __init__(self, inner: aiohttp.ClientWebSocketResponse[Any]) -> None:
+    def __init__(
+        self, inner: aiohttp.ClientWebSocketResponse[Any], below: list[asyncio.Transport]
+    ) -> None:
         self._inner = inner
+        self._below = below
         self.protocol = inner.protocol or ""
 
     async def send(self, message: bytes) -> None:
@@ -55,6 +61,9 @@ class AsyncSocket:
         # A command that goes on talking must not keep who has heard enough.
         with contextlib.suppress(asyncio.TimeoutError, *_LOST):
             await asyncio.wait_for(self._inner.close(), _FAREWELL)
+        # TLS has a farewell of its own, for which aiohttp waits where nobody sees it.
+        for transport in self._below:
+            transport.abort()
 
 
 class AsyncTransport:
@@ -173,6 +182,8 @@ class AsyncTransport:
         options: dict[str, Any] = {}
         if settings.proxy:
             options["proxy"] = settings.proxy
+        below: list[asyncio.Transport] = []
+        _upgraded.set(below)
         try:
             connecting = self._session().ws_connect(
                 url,
@@ -189,7 +200,7 @@ class AsyncTransport:
         # None if it has ended by now.
         for option in KEEPALIVE if connection is not None else ():
             connection.setsockopt(*option)
-        return AsyncSocket(inner)
+        return AsyncSocket(inner, below)
 
     def _session(self) -> aiohttp.ClientSession:
         if self._streams is None:
@@ -201,6 +212,8 @@ class AsyncTransport:
 
 async def _refused(response: aiohttp.ClientResponse) -> None:
     if response.status < 300:
+        if response.connection is not None and response.connection.transport is not None:
+            _upgraded.get().append(response.connection.transport)
         return
     data = await response.content.read(1 << 20)
     reply = parse_reply(response.status, response.headers, data)
