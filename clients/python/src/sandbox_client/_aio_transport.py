@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Sequence
-from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import aiohttp
@@ -21,18 +21,17 @@ _LOST = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 # Frames of the cluster have 32 KiB at most.
 _FRAME_MAX = 4 << 20
 _FAREWELL = 1.0
-# Where the connection of a stream that is being opened is put.
-_upgraded: ContextVar[list[asyncio.Transport]] = ContextVar("upgraded")
 
 
 class AsyncSocket:
     """A connection that has been upgraded. Reading ahead is bounded by aiohttp."""
 
-    def __init__(
-        self, inner: aiohttp.ClientWebSocketResponse[Any], below: list[asyncio.Transport]
-    ) -> None:
+    def __init__(self, inner: aiohttp.ClientWebSocketResponse[Any]) -> None:
         self._inner = inner
-        self._below = below
+        # None if it has ended by now.
+        self._below = inner.get_extra_info("socket")
+        for option in KEEPALIVE if self._below is not None else ():
+            self._below.setsockopt(*option)
         self.protocol = inner.protocol or ""
 
     async def send(self, message: bytes) -> None:
@@ -62,8 +61,11 @@ class AsyncSocket:
         with contextlib.suppress(asyncio.TimeoutError, *_LOST):
             await asyncio.wait_for(self._inner.close(), _FAREWELL)
         # TLS has a farewell of its own, for which aiohttp waits where nobody sees it.
-        for transport in self._below:
-            transport.abort()
+        if self._below is not None:
+            with contextlib.suppress(OSError):
+                self._below.shutdown(socket.SHUT_RDWR)
+            # The loop is to notice, even if it ends now.
+            await asyncio.sleep(0)
 
 
 class AsyncTransport:
@@ -182,8 +184,6 @@ class AsyncTransport:
         options: dict[str, Any] = {}
         if settings.proxy:
             options["proxy"] = settings.proxy
-        below: list[asyncio.Transport] = []
-        _upgraded.set(below)
         try:
             connecting = self._session().ws_connect(
                 url,
@@ -196,11 +196,7 @@ class AsyncTransport:
             inner = await asyncio.wait_for(connecting, timeout)
         except _LOST as error:
             raise ConnectionFailed(f"GET {path}: {error!r}") from error
-        connection = inner.get_extra_info("socket")
-        # None if it has ended by now.
-        for option in KEEPALIVE if connection is not None else ():
-            connection.setsockopt(*option)
-        return AsyncSocket(inner, below)
+        return AsyncSocket(inner)
 
     def _session(self) -> aiohttp.ClientSession:
         if self._streams is None:
@@ -212,8 +208,6 @@ class AsyncTransport:
 
 async def _refused(response: aiohttp.ClientResponse) -> None:
     if response.status < 300:
-        if response.connection is not None and response.connection.transport is not None:
-            _upgraded.get().append(response.connection.transport)
         return
     data = await response.content.read(1 << 20)
     reply = parse_reply(response.status, response.headers, data)
