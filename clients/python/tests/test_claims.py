@@ -98,7 +98,8 @@ def test_a_claim_that_waits_in_vain(
     client: SandboxClient, cluster: Cluster, label: dict[str, str]
 ) -> None:
     started = time.monotonic()
-    with pytest.raises(ClaimTimeout, match="was not ready within"):
+    # On a busy machine kube-apiserver cuts the request before the server has its last word.
+    with pytest.raises(ClaimTimeout):
         client.claim("empty", on_empty_pool="Wait", timeout=1.5, labels=label)
     assert 1 < time.monotonic() - started < 10
     assert cluster.claims(text(label)) == []
