@@ -92,7 +92,7 @@ async def test_run_and_stream(abox: AsyncSandbox) -> None:
         await abox.run(["no-such-program"])
     with pytest.raises(OutputTooLarge):
         await abox.run(["yes"], max_output=100_000)
-    stream = abox.stream("echo one; sleep 0.1; echo two >&2; exit 4")
+    stream = abox.stream("echo one; sleep 0.7; echo two >&2; exit 4")
     chunks = [(chunk.stream, chunk.text) async for chunk in stream]
     assert chunks == [("stdout", "one\n"), ("stderr", "two\n")]
     assert stream.exit_code == 4
