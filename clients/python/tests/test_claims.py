@@ -100,12 +100,12 @@ def test_a_claim_that_waits_in_vain(
     started = time.monotonic()
     # On a busy machine kube-apiserver cuts the request before the server has its last word.
     with pytest.raises(ClaimTimeout):
-        client.claim("empty", on_empty_pool="Wait", timeout=1.5, labels=label)
-    assert 1 < time.monotonic() - started < 10
+        client.claim("empty", on_empty_pool="Wait", timeout=4, labels=label)
+    assert 3 < time.monotonic() - started < 20
     assert cluster.claims(text(label)) == []
     # The same of one that is to be kept: it stands in line on.
     with pytest.raises(ClaimTimeout) as caught:
-        client.claim("empty", on_empty_pool="Wait", timeout=1, labels=label, release=False)
+        client.claim("empty", on_empty_pool="Wait", timeout=4, labels=label, release=False)
     assert cluster.claims(text(label)) == [caught.value.claim]
     with pytest.raises(Conflict, match="not bound"):
         client.attach(caught.value.claim)
