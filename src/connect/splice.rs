@@ -1,6 +1,7 @@
 //! Bytes both ways, understood by nobody here, and a last word to the client.
 
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -70,7 +71,8 @@ pub(super) struct Limits {
 }
 
 /// Copies until either end is through, as kube-apiserver's own proxy does: Kubernetes' protocols
-/// know no half-closed connection (`[apimachinery] pkg/util/proxy/upgradeaware.go`). Or until
+/// know no half-closed connection (`[apimachinery] pkg/util/proxy/upgradeaware.go`). What the Pod
+/// has said when it takes no more is still passed on. Or until
 /// `over` says why not; over a WebSocket the client is told so, if it is not in the middle of a
 /// frame.
 pub(super) async fn splice(
@@ -87,9 +89,16 @@ pub(super) async fn splice(
     let ended = |result: io::Result<()>| if result.is_ok() { Ended::Closed } else { Ended::Broken };
     let why = {
         let counted = Counted { inner: &mut client_write, frames: &mut frames };
+        let mut to_client = pin!(pump(pod_read, counted, |count| usage.received(count)));
         tokio::select! {
-            result = pump(pod_read, counted, |count| usage.received(count)) => ended(result),
-            result = pump(client_read, pod_write, |count| usage.sent(count)) => ended(result),
+            result = &mut to_client => ended(result),
+            result = pump(client_read, pod_write, |count| usage.sent(count)) => {
+                // A command that ends without reading all of its input: its exit code is on the way.
+                if result.is_err() {
+                    _ = timeout(GOODBYE, to_client).await;
+                }
+                ended(result)
+            }
             why = limited(limits, usage, over) => why,
         }
     };

@@ -349,6 +349,21 @@ async fn a_stream_that_is_ended_says_why() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_takes_no_more_is_still_heard() {
+    for _ in 0..64 {
+        let (mut client, ours) = duplex(64);
+        let (mut pod, theirs) = duplex(64);
+        client.write_all(b"more than it cares for").await.unwrap();
+        pod.write_all(b"exit code").await.unwrap();
+        drop(pod);
+        splice(ours, theirs, LIMITS, false, &InUse::for_tests(), pending()).await;
+        let mut heard = Vec::new();
+        client.read_to_end(&mut heard).await.unwrap();
+        assert_eq!(heard, b"exit code");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_does_not_read_the_last_word_is_left() {
     let (_client, ours) = duplex(2);
     let (_pod, theirs) = duplex(2);
