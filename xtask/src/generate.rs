@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -10,12 +11,15 @@ use crate::layout::{Layout, SERVER};
 use crate::{node, sh};
 
 const CRDS: &str = "crds";
+const GO_CLIENT: &str = "clients/go";
 
 pub(crate) fn run(layout: &Layout, check: bool) -> Result<()> {
     let target = layout.root.join(CRDS);
     if !check {
-        return generate(layout, &target);
+        generate(layout, &target)?;
+        return go_client(&layout.root.join(GO_CLIENT));
     }
+    check_go_client(layout)?;
     let temporary = layout.dev.join(CRDS);
     node::remove(&temporary)?;
     generate(layout, &temporary)?;
@@ -25,6 +29,25 @@ pub(crate) fn run(layout: &Layout, check: bool) -> Result<()> {
         if fresh.get(name) != committed.get(name) {
             bail!("{CRDS}/{name} is stale: run `cargo xtask generate` and commit the result");
         }
+    }
+    Ok(())
+}
+
+/// Deep copies, clientset, listers and informers of the Go types.
+fn go_client(directory: &Path) -> Result<()> {
+    sh::output(Command::new("hack/generate.sh").current_dir(directory)).map(drop)
+}
+
+fn check_go_client(layout: &Layout) -> Result<()> {
+    let (committed, fresh) = (layout.root.join(GO_CLIENT), layout.dev.join("generate"));
+    node::remove(&fresh)?;
+    fs::create_dir_all(&layout.dev)?;
+    sh::output(Command::new("cp").arg("-a").args([&committed, &fresh]))?;
+    go_client(&fresh)?;
+    let same = sh::succeeds(Command::new("diff").arg("-rq").args([&committed, &fresh]));
+    node::remove(&fresh)?;
+    if !same {
+        bail!("{GO_CLIENT} is stale: run `cargo xtask generate` and commit the result");
     }
     Ok(())
 }
