@@ -10,6 +10,7 @@
 
 pub mod admission;
 pub mod aggregated;
+pub mod audit;
 pub mod auth;
 pub mod clock;
 pub mod codec;
