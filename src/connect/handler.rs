@@ -1,8 +1,9 @@
 //! One request for a stream, from the Sandbox to the open connection.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use apiserver::meta::ObjectKey;
+use apiserver::meta::{Object, ObjectKey};
 use apiserver::resource::{Connect, ConnectRequest};
 use apiserver::server::{Body, response};
 use apiserver::status::ApiError;
@@ -12,6 +13,7 @@ use http::header::UPGRADE;
 use http::{HeaderMap, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tracing::info_span;
 
 use super::activity::Activity;
@@ -21,8 +23,11 @@ use super::metrics::StreamMetrics;
 use super::session::Session;
 use super::watched::Watched;
 use super::{Config, answer, request, target};
-use crate::cluster::ClusterError;
 use crate::cluster::streams::{Content, Opened, PodFacts, PodStream, Streams};
+use crate::cluster::{ClusterError, PodPhase};
+
+/// Between two looks for the Pod that comes after another.
+const SUCCESSOR: Duration = Duration::from_millis(250);
 
 /// What all streams share.
 pub(super) struct Shared {
@@ -136,6 +141,27 @@ impl Handler {
         Ok(Session { kind: self.kind, shared, usage, span, watched, stopping, held: held.into() })
     }
 
+    /// The Pod as it is now. One that goes, as after `restart`, is not streamed to: its successor is
+    /// waited for, as long as a Sandbox that starts.
+    async fn present_pod(
+        &self,
+        key: &ObjectKey,
+        sandbox: &Object,
+    ) -> Result<Option<PodFacts>, ApiError> {
+        let until = Instant::now() + self.shared.config.wake_timeout;
+        let mut goes = false;
+        loop {
+            let pod = self.shared.streams.pod(key).await.map_err(unreachable)?;
+            let going = pod.as_ref().is_some_and(|pod| target::is_going(sandbox, pod));
+            goes |= going;
+            let wait = going || pod.as_ref().is_none_or(|pod| pod.phase == PodPhase::Pending);
+            if !self.kind.upgrades || !goes || !wait || Instant::now() > until {
+                return Ok(pod);
+            }
+            tokio::time::sleep(SUCCESSOR).await;
+        }
+    }
+
     /// The Pod, verified, and the container if the user names none.
     pub(super) async fn target(
         &self,
@@ -145,7 +171,7 @@ impl Handler {
         let resource = asked.store.def().group_resource();
         let conflict = |text: String| ApiError::conflict(&resource, &asked.key.name, &text);
         let key = target::pod_key(&found.object.key(), &found.sandbox).map_err(conflict)?;
-        let pod = self.shared.streams.pod(&key).await.map_err(unreachable)?;
+        let pod = self.present_pod(&key, &found.object).await?;
         let container =
             target::container(self.kind, found.object.uid(), pod.as_ref()).map_err(conflict)?;
         let pod = pod.ok_or_else(|| ApiError::internal("the Pod is not there"))?;

@@ -1,7 +1,7 @@
 //! Which Pod a stream goes to, if any. Pure.
 
-use apiserver::meta::ObjectKey;
-use sandbox_api::{OperatingMode, Sandbox};
+use apiserver::meta::{Object, ObjectKey};
+use sandbox_api::{OperatingMode, Sandbox, keys};
 
 use super::kind::Kind;
 use crate::cluster::PodPhase;
@@ -23,6 +23,15 @@ pub(super) fn pod_key(key: &ObjectKey, sandbox: &Sandbox) -> Result<ObjectKey, S
         namespace: key.namespace.clone(),
         name: recorded.unwrap_or_else(|| key.name.clone()),
     })
+}
+
+/// Whether the Sandbox's own Pod is on its way out: deleted, or of the time before the last
+/// `restart`, for which the loop will delete it.
+pub(super) fn is_going(sandbox: &Object, pod: &PodFacts) -> bool {
+    let asked = sandbox.annotation(keys::RESTARTED_AT);
+    let stamp = pod.meta.annotations.get(keys::RESTARTED_AT).map(String::as_str);
+    pod.meta.owned_by(sandbox.uid())
+        && (pod.meta.deleting || asked.is_some_and(|asked| stamp != Some(asked)))
 }
 
 /// The container to take if the user names none.

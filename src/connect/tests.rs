@@ -2,12 +2,12 @@ use std::collections::BTreeMap;
 use std::future::pending;
 use std::time::Duration;
 
-use apiserver::meta::ObjectKey;
+use apiserver::meta::{Object, ObjectKey};
 use apiserver::server::response;
 use http::header::{HeaderMap, HeaderValue};
 use http::{HeaderName, StatusCode};
 use http_body_util::BodyExt as _;
-use sandbox_api::Sandbox;
+use sandbox_api::{Sandbox, keys};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
@@ -141,6 +141,31 @@ fn only_an_own_pod_that_runs_is_streamed_to() {
             Ok(container) => assert_eq!(got.as_deref(), Ok(container), "{stream} {pod:?}"),
             Err(part) => assert!(got.unwrap_err().contains(part), "{stream} {pod:?}"),
         }
+    }
+}
+
+#[test]
+fn a_pod_goes_when_it_is_deleted_or_of_an_earlier_restart() {
+    let stamp = |text: &str| json!({(keys::RESTARTED_AT): text});
+    for (asked, has, deleting, owner, expected) in [
+        (None, None, false, "u", false),
+        (None, None, true, "u", true),
+        (None, Some("1"), false, "u", false),
+        (Some("1"), Some("1"), false, "u", false),
+        (Some("2"), Some("1"), false, "u", true),
+        (Some("1"), None, false, "u", true),
+        (Some("1"), Some("1"), true, "u", true),
+        // Somebody else's is none of ours to wait for.
+        (Some("1"), None, true, "other", false),
+    ] {
+        let annotations = asked.map(stamp);
+        let metadata = json!({"uid": "u", "annotations": annotations});
+        let sandbox = Object::from_value(json!({"metadata": metadata})).unwrap();
+        let mut pod = pod(owner, PodPhase::Running, None);
+        pod.meta.deleting = deleting;
+        let has = has.map(|text: &str| (keys::RESTARTED_AT.to_owned(), text.to_owned()));
+        pod.meta.annotations.extend(has);
+        assert_eq!(target::is_going(&sandbox, &pod), expected, "{asked:?} {pod:?}");
     }
 }
 

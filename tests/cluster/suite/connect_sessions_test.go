@@ -90,6 +90,27 @@ func TestASandboxIsWokenByItsUse(t *testing.T) {
 	}
 }
 
+func TestExecAfterARestartIsInTheNewPod(t *testing.T) {
+	calm(t)
+	ns := namespace(t)
+	createSandbox(t, ns, "box")
+	waitReady(t, ns, "box")
+	for range 3 {
+		before := podUID(t, ns, "box")
+		mustAct(t, ns, "box", "restart", "")
+		out, _, err := execute(t, admin, "WebSocket", ns, "box", "", "cat", "/tmp/left")
+		if err == nil || out != "" || !strings.Contains(err.Error(), "exit code 1") {
+			t.Errorf("%q %v", out, err)
+		}
+		if _, _, err := execute(t, admin, "WebSocket", ns, "box", "", "touch", "/tmp/left"); err != nil {
+			t.Error(err)
+		}
+		if after := podUID(t, ns, "box"); after == before {
+			t.Error("the Pod was not replaced")
+		}
+	}
+}
+
 // session holds a stream open and tells how it ended.
 func session(t *testing.T, config *rest.Config, protocol, ns, name string) <-chan error {
 	t.Helper()
