@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -85,8 +86,8 @@ func mayRepeat(err error) bool {
 	if IsPoolExhausted(err) {
 		return false
 	}
-	status := apierrors.APIStatus(nil)
-	if !asStatus(err, &status) {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
 		return true
 	}
 	switch status.Status().Code {

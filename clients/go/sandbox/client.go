@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	podscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 
 	"sandbox-apiserver.local/clients/go/apis/sandbox/v1beta1"
@@ -102,15 +103,7 @@ func (c *Client) act(ctx context.Context, sandbox, action string, wait *Wait) (*
 func (c *Client) Logs(ctx context.Context, target Target, options *corev1.PodLogOptions) (io.ReadCloser, error) {
 	request := c.at(http.MethodGet, target, "log")
 	if options != nil {
-		values, err := logQuery(options)
-		if err != nil {
-			return nil, err
-		}
-		for name, all := range values {
-			for _, value := range all {
-				request = request.Param(name, value)
-			}
-		}
+		request = request.SpecificallyVersionedParams(options, podscheme.ParameterCodec, corev1.SchemeGroupVersion)
 	}
 	return request.Stream(ctx)
 }

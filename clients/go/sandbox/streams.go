@@ -9,9 +9,6 @@ import (
 	"strconv"
 	"sync"
 
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/tools/remotecommand"
 	"k8s.io/client-go/transport/spdy"
@@ -84,8 +81,6 @@ func knowsNoWebSocket(err error) bool {
 type Forward struct {
 	// Ports with the local ones that were chosen.
 	Ports []portforward.ForwardedPort
-	stop  chan struct{}
-	done  chan error
 	close func() error
 }
 
@@ -106,26 +101,20 @@ func (c *Client) PortForward(ctx context.Context, target Target, ports ...string
 		return nil, err
 	}
 	dialer := portforward.NewFallbackDialer(tunnel, older, knowsNoWebSocket)
-	forward := &Forward{stop: make(chan struct{}), done: make(chan error, 1)}
-	forward.close = sync.OnceValue(func() error {
-		close(forward.stop)
-		return <-forward.done
-	})
-	ready := make(chan struct{})
-	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, ports, forward.stop, ready, io.Discard, io.Discard)
+	stop, ready, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, ports, stop, ready, io.Discard, io.Discard)
 	if err != nil {
 		return nil, err
 	}
-	ended := make(chan error, 1)
-	go func() {
-		err := forwarder.ForwardPorts()
-		ended <- err
-		forward.done <- err
-	}()
+	go func() { done <- forwarder.ForwardPorts() }()
+	forward := &Forward{close: sync.OnceValue(func() error {
+		close(stop)
+		return <-done
+	})}
 	select {
 	case <-ready:
 		forward.Ports, err = forwarder.GetPorts()
-	case err = <-ended:
+	case err = <-done:
 		return nil, err
 	case <-ctx.Done():
 		err = ctx.Err()
@@ -136,9 +125,3 @@ func (c *Client) PortForward(ctx context.Context, target Target, ports ...string
 	}
 	return forward, nil
 }
-
-func logQuery(options *corev1.PodLogOptions) (url.Values, error) {
-	return scheme.ParameterCodec.EncodeParameters(options, corev1.SchemeGroupVersion)
-}
-
-func asStatus(err error, status *apierrors.APIStatus) bool { return errors.As(err, status) }

@@ -133,10 +133,10 @@ def test_who_does_not_read_stops_the_command(box: Sandbox) -> None:
 
 
 def test_a_terminal(box: Sandbox) -> None:
-    with box.stream(["sh", "-c", "read size; stty size"], stdin=True, tty=True) as stream:
+    # The size comes when it comes.
+    script = "for i in $(seq 100); do stty size | grep '45 123' && exit; sleep 0.1; done"
+    with box.stream(["sh", "-c", script], stdin=True, tty=True) as stream:
         stream.resize(123, 45)
-        time.sleep(0.2)
-        stream.write(b"\n")
         said = b"".join(chunk.data for chunk in stream)
     assert b"45 123" in said
 
