@@ -213,19 +213,16 @@ pub(super) fn plan(observed: &Observed<'_>, now: Timestamp, policy: &Policy) -> 
     };
     let status = status(observed, &counts, create, now);
     // Where the pool is as far on its way as it may be, its members tell of room.
-    let may_go_on = pause.is_some() || counts.in_flight + create < policy.in_flight_max;
+    let has_room = counts.in_flight + create < policy.in_flight_max;
     let next = [
-        (create < wanted && may_go_on).then_some(pause.unwrap_or(policy.pause)),
+        (create < wanted && (pause.is_some() || has_room)).then_some(pause.unwrap_or(policy.pause)),
         (counts.in_flight > 0).then_some(policy.recheck),
         // Then fewer were claimed in the last minute.
         (observed.claimed_per_minute > 0).then_some(policy.recheck / 4),
     ];
     let requeue_after = next.into_iter().flatten().min();
     let starting = counts.starting + create;
-    let short = create < wanted
-        && observed.revision.is_some()
-        && pause.is_none()
-        && counts.in_flight + create < policy.in_flight_max;
+    let short = create < wanted && has_room && pause.is_none() && observed.revision.is_some();
     Plan { delete: delete.0, create, starting, short, status, requeue_after }
 }
 
