@@ -73,8 +73,7 @@ impl Render {
         let (code, bytes) = match answer {
             Answer::Watch(stream) => return Ok(watch::respond(stream, self)),
             Answer::Object(code, mut object) => {
-                let key = object.key().to_string();
-                if let Some(decorator) = self.decorator(&key) {
+                if let Some(decorator) = &self.def.decorator {
                     decorator.decorate(Arc::make_mut(&mut object));
                 }
                 (code, self.object(&object)?)
