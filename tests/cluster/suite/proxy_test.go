@@ -67,37 +67,23 @@ func httpClient(t *testing.T, config *rest.Config) *http.Client {
 }
 
 // proxied sends a request by whose headers more than usual can be said.
-func proxied(t *testing.T, config *rest.Config, method, path string, body io.Reader, header http.Header) (*http.Response, string) {
+func proxied(t *testing.T, config *rest.Config, method, path string, body io.Reader, header http.Header) response {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, method, config.Host+path, body)
+	got, err := exchange(httpClient(t, config), config.Host, method, path, "", body, header)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%s %s: %v", method, path, err)
 	}
-	for name, values := range header {
-		request.Header[name] = values
-	}
-	got, err := httpClient(t, config).Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer got.Body.Close()
-	text, err := io.ReadAll(got.Body)
-	if err != nil {
-		t.Fatalf("%s: %v after %d bytes", path, err, len(text))
-	}
-	return got, string(text)
+	return got
 }
 
 func echoed(t *testing.T, config *rest.Config, method, path string, body io.Reader, header http.Header) (got heard) {
 	t.Helper()
-	answer, text := proxied(t, config, method, path, body, header)
-	if answer.StatusCode != http.StatusOK || answer.Header.Get("X-Echo") != "kept" {
-		t.Fatalf("%s %s: %d %s", method, path, answer.StatusCode, text)
+	answer := proxied(t, config, method, path, body, header)
+	if answer.code != http.StatusOK || answer.header.Get("X-Echo") != "kept" {
+		t.Fatalf("%s %s: %d %s", method, path, answer.code, answer.body)
 	}
-	if err := json.Unmarshal([]byte(text), &got); err != nil {
-		t.Fatalf("%v: %s", err, text)
+	if err := json.Unmarshal([]byte(answer.body), &got); err != nil {
+		t.Fatalf("%v: %s", err, answer.body)
 	}
 	return got
 }
@@ -188,9 +174,9 @@ func proxyOneWay(t *testing.T, config *rest.Config, root string) {
 			t.Errorf("%s: %d bytes arrived", method, got.Bytes)
 		}
 	}
-	head, text := proxied(t, config, http.MethodHead, root+"/echo/", nil, nil)
-	if head.StatusCode != http.StatusOK || head.Header.Get("X-Echo") != "kept" || text != "" {
-		t.Errorf("HEAD: %d %v %q", head.StatusCode, head.Header, text)
+	head := proxied(t, config, http.MethodHead, root+"/echo/", nil, nil)
+	if head.code != http.StatusOK || head.header.Get("X-Echo") != "kept" || head.body != "" {
+		t.Errorf("HEAD: %d %v %q", head.code, head.header, head.body)
 	}
 	secret := "canary-7f3a"
 	got := echoed(t, config, http.MethodGet, root+"/echo/", nil, http.Header{
@@ -203,24 +189,24 @@ func proxyOneWay(t *testing.T, config *rest.Config, root string) {
 	if got.Header.Get("X-App") != "kept" || got.Header.Get("X-Forwarded-Prefix") != root {
 		t.Errorf("%+v", got.Header)
 	}
-	ordered, _ := proxied(t, config, http.MethodGet, root+"/orders", nil, nil)
-	for name, values := range ordered.Header {
+	ordered := proxied(t, config, http.MethodGet, root+"/orders", nil, nil)
+	for name, values := range ordered.header {
 		if strings.Contains(strings.Join(values, " "), "order") {
 			t.Errorf("an order came through: %s: %v", name, values)
 		}
 	}
-	if policy := ordered.Header.Get("Content-Security-Policy"); !strings.HasPrefix(policy, "sandbox ") {
+	if policy := ordered.header.Get("Content-Security-Policy"); !strings.HasPrefix(policy, "sandbox ") {
 		t.Errorf("Content-Security-Policy %q", policy)
 	}
-	if got, text := proxied(t, config, http.MethodGet, root+"/refuse", nil, nil); got.StatusCode != http.StatusTeapot || text != "not today\n" {
-		t.Errorf("%d %q", got.StatusCode, text)
+	if got := proxied(t, config, http.MethodGet, root+"/refuse", nil, nil); got.code != http.StatusTeapot || got.body != "not today\n" {
+		t.Errorf("%d %q", got.code, got.body)
 	}
-	got2, text := proxied(t, config, http.MethodGet, root+"/redirect", nil, nil)
-	if got2.StatusCode != http.StatusBadGateway || !strings.Contains(text, "attempted to redirect") {
-		t.Errorf("redirect: %d %v %q", got2.StatusCode, got2.Header, text)
+	redirected := proxied(t, config, http.MethodGet, root+"/redirect", nil, nil)
+	if redirected.code != http.StatusBadGateway || !strings.Contains(redirected.body, "attempted to redirect") {
+		t.Errorf("redirect: %d %v %q", redirected.code, redirected.header, redirected.body)
 	}
-	if _, text := proxied(t, config, http.MethodGet, root+"/bytes?count=20000000", nil, nil); len(text) != 20_000_000 {
-		t.Errorf("%d of 20,000,000 bytes", len(text))
+	if got := proxied(t, config, http.MethodGet, root+"/bytes?count=20000000", nil, nil); len(got.body) != 20_000_000 {
+		t.Errorf("%d of 20,000,000 bytes", len(got.body))
 	}
 	websocketOneWay(t, config, root)
 }
