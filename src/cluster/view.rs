@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use sandbox_api::keys;
 
 /// The controller of an object: the owner reference with `controller: true`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +55,13 @@ impl ChildMeta {
             }),
             deleting: meta.deletion_timestamp.is_some(),
         }
+    }
+
+    /// Whether a Pod is of the time before its Sandbox's last `restart`, given when that was asked
+    /// for.
+    pub fn predates(&self, restart: Option<&str>) -> bool {
+        let stamp = self.annotations.get(keys::RESTARTED_AT).map(String::as_str);
+        restart.is_some() && stamp != restart
     }
 
     pub fn owned_by(&self, uid: &str) -> bool {

@@ -1,4 +1,4 @@
-//! When a sandbox was last used, and by how many streams it is now. Known to this server alone, in
+//! When a sandbox was last used. Known to this server alone, in
 //! memory alone: nothing is written to the store for it, and a restart forgets it.
 
 use std::collections::HashMap;

@@ -10,6 +10,16 @@ use http::{Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::request;
+
+/// The protocol is switched, as the Pod's side did it.
+pub(super) fn switched(headers: &HeaderMap) -> Response<Body> {
+    let mut switched = Response::new(response::empty());
+    *switched.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *switched.headers_mut() = request::switched_headers(headers);
+    switched
+}
+
 /// A stream's body, which holds its place among the streams until it has been sent or dropped.
 pub(super) fn streamed(
     headers: &HeaderMap,

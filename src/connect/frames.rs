@@ -1,12 +1,6 @@
 //! Where a WebSocket's frames end, so that a last one can be added: RFC 6455 sections 5.2 and 5.5.
 //! Nothing else of them is understood.
 
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
-use tokio::io::AsyncWrite;
-
 /// The longest header: two bytes, a length of eight. A server masks nothing.
 const HEADER_MAX: usize = 10;
 /// Of a control frame.
@@ -74,34 +68,6 @@ pub(super) fn close(code: u16, reason: &str) -> Vec<u8> {
     frame.extend(code.to_be_bytes());
     frame.extend(&reason.as_bytes()[..end]);
     frame
-}
-
-/// Counts what is written through it.
-pub(super) struct Counted<'a, W> {
-    pub(super) inner: W,
-    pub(super) frames: &'a mut Frames,
-}
-
-impl<W: AsyncWrite + Unpin> AsyncWrite for Counted<'_, W> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
-        if let Poll::Ready(Ok(count)) = written {
-            self.frames.pass(&bytes[..count]);
-        }
-        written
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
 }
 
 #[cfg(test)]

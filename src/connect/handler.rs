@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use apiserver::meta::{Object, ObjectKey};
 use apiserver::resource::{Connect, ConnectRequest};
-use apiserver::server::{Body, response};
+use apiserver::server::Body;
 use apiserver::status::ApiError;
 use apiserver::tasks::OnExit;
 use async_trait::async_trait;
 use http::header::UPGRADE;
 use http::{HeaderMap, Response, StatusCode};
-use hyper::upgrade::OnUpgrade;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tracing::info_span;
@@ -56,10 +55,7 @@ impl Connect for Handler {
         let mut client = None;
         if self.kind.upgrades {
             headers = request::upgrade_headers(&parts.headers)?;
-            // There is none on HTTP/2.
-            let upgrade = parts.extensions.get::<OnUpgrade>().cloned();
-            client =
-                Some(upgrade.ok_or_else(|| ApiError::bad_request("Upgrade request required"))?);
+            client = Some(request::client(parts)?);
         }
         let held = self.place()?;
         let mut found = self.find(&asked).await?;
@@ -80,10 +76,7 @@ impl Connect for Handler {
                 let session = self.session(&asked, found, &pod.meta.key, held)?;
                 let splice = session.splice(client, io, is_websocket(&headers));
                 asked.tasks.spawn("stream", OnExit::Ignore, splice);
-                let mut switched = Response::new(response::empty());
-                *switched.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-                *switched.headers_mut() = request::switched_headers(&headers);
-                Ok(switched)
+                Ok(answer::switched(&headers))
             }
             (Opened { status: StatusCode::OK, headers, content: Content::Body(body) }, None) => {
                 Ok(answer::streamed(&headers, body, held))

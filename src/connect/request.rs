@@ -5,6 +5,8 @@ use http::header::{
     CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
     SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
+use http::request::Parts;
+use hyper::upgrade::OnUpgrade;
 
 use super::kind::Kind;
 
@@ -33,15 +35,31 @@ const ANSWERING: [HeaderName; 6] = [
     ACCEPTED,
 ];
 
+const UPGRADE_REQUIRED: &str = "Upgrade request required";
+
+/// Whether a request wants to go on in another protocol.
+pub(super) fn asks_upgrade(headers: &HeaderMap) -> bool {
+    let options = headers.get_all(CONNECTION).into_iter().filter_map(|value| value.to_str().ok());
+    let mut options = options.flat_map(|value| value.split(','));
+    options.any(|option| option.trim().eq_ignore_ascii_case("upgrade"))
+}
+
+/// The client's connection, for when it has been upgraded.
+///
+/// # Errors
+/// 400 where it can't be: on HTTP/2.
+pub(super) fn client(parts: &Parts) -> Result<OnUpgrade, ApiError> {
+    let client = parts.extensions.get::<OnUpgrade>().cloned();
+    client.ok_or_else(|| ApiError::bad_request(UPGRADE_REQUIRED))
+}
+
 /// The headers of an upgrade and no other: a client's `Connection` could name others.
 ///
 /// # Errors
 /// 400 if the request asks for no upgrade, or for one to another protocol.
 pub(super) fn upgrade_headers(from: &HeaderMap) -> Result<HeaderMap, ApiError> {
-    let options = from.get_all(CONNECTION).into_iter().filter_map(|value| value.to_str().ok());
-    let mut options = options.flat_map(|value| value.split(','));
-    if !options.any(|option| option.trim().eq_ignore_ascii_case("upgrade")) {
-        return Err(ApiError::bad_request("Upgrade request required"));
+    if !asks_upgrade(from) {
+        return Err(ApiError::bad_request(UPGRADE_REQUIRED));
     }
     let asked = from.get(UPGRADE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let protocol = PROTOCOLS.iter().find(|known| known.eq_ignore_ascii_case(asked.trim()));

@@ -28,10 +28,6 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn usage(&self) -> Arc<InUse> {
-        self.usage.clone()
-    }
-
     /// Copies between the client, once the connection is ours, and the Pod.
     pub(super) async fn splice(self, client: OnUpgrade, pod: Box<dyn Io>, websocket: bool) {
         let limits = self.limits();

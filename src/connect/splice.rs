@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
+use tokio_util::io::InspectWriter;
 
 use super::activity::InUse;
-use super::frames::{Counted, Frames, close};
+use super::frames::{Frames, close};
 use crate::cluster::streams::Io;
 
 const BUFFER_BYTES: usize = 32 << 10;
@@ -88,7 +89,7 @@ pub(super) async fn splice(
     let (pod_read, pod_write) = tokio::io::split(pod);
     let ended = |result: io::Result<()>| if result.is_ok() { Ended::Closed } else { Ended::Broken };
     let why = {
-        let counted = Counted { inner: &mut client_write, frames: &mut frames };
+        let counted = InspectWriter::new(&mut client_write, |bytes: &[u8]| frames.pass(bytes));
         let mut to_client = pin!(pump(pod_read, counted, |count| usage.received(count)));
         tokio::select! {
             result = &mut to_client => ended(result),

@@ -28,10 +28,8 @@ pub(super) fn pod_key(key: &ObjectKey, sandbox: &Sandbox) -> Result<ObjectKey, S
 /// Whether the Sandbox's own Pod is on its way out: deleted, or of the time before the last
 /// `restart`, for which the loop will delete it.
 pub(super) fn is_going(sandbox: &Object, pod: &PodFacts) -> bool {
-    let asked = sandbox.annotation(keys::RESTARTED_AT);
-    let stamp = pod.meta.annotations.get(keys::RESTARTED_AT).map(String::as_str);
-    pod.meta.owned_by(sandbox.uid())
-        && (pod.meta.deleting || asked.is_some_and(|asked| stamp != Some(asked)))
+    let restart = sandbox.annotation(keys::RESTARTED_AT);
+    pod.meta.owned_by(sandbox.uid()) && (pod.meta.deleting || pod.meta.predates(restart))
 }
 
 /// The container to take if the user names none.

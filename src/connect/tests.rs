@@ -24,7 +24,7 @@ fn kind(name: &str) -> &'static Kind {
     ALL.iter().find(|kind| kind.name == name).unwrap()
 }
 
-fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+pub(super) fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
         let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
@@ -47,7 +47,7 @@ fn sandbox(mode: &str, pod_name: Option<&str>) -> Sandbox {
     serde_json::from_value(value).unwrap()
 }
 
-fn pod(owner_uid: &str, phase: PodPhase, annotation: Option<&str>) -> PodFacts {
+pub(super) fn pod(owner_uid: &str, phase: PodPhase, annotation: Option<&str>) -> PodFacts {
     let annotated = annotation
         .map(|name| ("kubectl.kubernetes.io/default-container".to_owned(), name.to_owned()));
     let owner = Owner {

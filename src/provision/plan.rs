@@ -181,7 +181,7 @@ impl Draft<'_> {
                 let patch = pod::adoption_patch(self.sandbox, &pod.meta);
                 self.patch(ChildKind::Pod, &pod.meta, patch);
             }
-            PodState::Owned(pod) if self.wants_restart(&pod.meta) => {
+            PodState::Owned(pod) if pod.meta.predates(pod::restarted_at(self.sandbox)) => {
                 self.steps.push(delete(ChildKind::Pod, &pod.meta, Why::Restart));
             }
             PodState::Owned(pod) => {
@@ -283,12 +283,6 @@ impl Draft<'_> {
         if self.problem.is_none() {
             self.problem = Some(Problem::taken(kind, meta));
         }
-    }
-
-    fn wants_restart(&self, meta: &ChildMeta) -> bool {
-        pod::restarted_at(self.sandbox).is_some_and(|asked| {
-            meta.annotations.get(sandbox_api::keys::RESTARTED_AT).map(String::as_str) != Some(asked)
-        })
     }
 }
 

@@ -2,8 +2,6 @@
 //! speaks, with its identity (`kube::client::Client::connect` goes the same way).
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use apiserver::meta::ObjectKey;
 use async_trait::async_trait;
@@ -14,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::Portforwarder;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio_util::io::InspectReader;
 
 use super::KubeCluster;
 use crate::cluster::streams::{Content, Dialed, Opened, PodFacts, PodStream, Streams};
@@ -60,48 +58,19 @@ impl Streams for KubeCluster {
         let mut forwarder = opening.await.map_err(|_| late(limit))?.map_err(unavailable)?;
         let taken = forwarder.take_stream(port).zip(forwarder.take_error(port));
         let (stream, refused) = taken.ok_or_else(|| unavailable("the stream is taken"))?;
-        let io = Box::new(Forwarded { stream, forwarder });
-        Ok(Dialed { io, refused: refused.boxed() })
+        let held = LetGo(forwarder);
+        // It inspects nothing: it goes with the stream.
+        let io = InspectReader::new(stream, move |_: &[u8]| _ = &held);
+        Ok(Dialed { io: Box::new(io), refused: refused.boxed() })
     }
 }
 
-/// A forwarded port, which is let go at once when nobody has it any more.
-struct Forwarded {
-    stream: DuplexStream,
-    forwarder: Portforwarder,
-}
+/// Lets a forwarded port go at once when nobody has it any more.
+struct LetGo(Portforwarder);
 
-impl Drop for Forwarded {
+impl Drop for LetGo {
     fn drop(&mut self) {
-        self.forwarder.abort();
-    }
-}
-
-impl AsyncRead for Forwarded {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Forwarded {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        self.0.abort();
     }
 }
 

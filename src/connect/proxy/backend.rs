@@ -1,61 +1,23 @@
 //! HTTP/1.1 to a port of a Pod, one request to a connection.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use apiserver::status::ApiError;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsConnector;
+use tokio_util::io::{InspectReader, InspectWriter};
 
 use super::super::activity::InUse;
 use crate::cluster::streams::Io;
 
 /// Counts what passes.
-pub(super) struct Counted {
-    pub(super) io: Box<dyn Io>,
-    pub(super) usage: Arc<InUse>,
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.io).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.usage.received(buf.filled().len() - before);
-        }
-        read
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
-        if let Poll::Ready(Ok(count)) = written {
-            self.usage.sent(count);
-        }
-        written
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
+pub(super) fn counted(io: Box<dyn Io>, usage: Arc<InUse>) -> impl Io {
+    let received = usage.clone();
+    let io = InspectReader::new(io, move |bytes: &[u8]| received.received(bytes.len()));
+    InspectWriter::new(io, move |bytes: &[u8]| usage.sent(bytes.len()))
 }
 
 /// TLS with whoever listens in the Pod: he is known by where he listens, and what he shows is not

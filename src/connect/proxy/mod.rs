@@ -20,7 +20,7 @@ use apiserver::server::{Body, response};
 use apiserver::status::ApiError;
 use apiserver::tasks::OnExit;
 use futures::future::BoxFuture;
-use http::header::{CONNECTION, LOCATION, UPGRADE};
+use http::header::{LOCATION, UPGRADE};
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
@@ -31,9 +31,9 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
 use self::address::{Address, Scheme};
-use self::backend::{Counted, secured, unreachable};
+use self::backend::{counted, secured, unreachable};
 use super::handler::{self, Handler};
-use super::request;
+use super::{answer, request};
 
 /// How long the cluster may take to tell why a connection failed, after it has.
 const EXPLANATION: Duration = Duration::from_secs(1);
@@ -63,7 +63,7 @@ impl Handler {
             Scheme::Https => secured(dialed.io).await.map_err(unreachable)?,
         };
         let session = self.session(&asked, found, &pod.meta.key, held)?;
-        let io = Counted { io, usage: session.usage() };
+        let io = counted(io, session.usage.clone());
         let (sender, connection) = handshake(TokioIo::new(io)).await.map_err(unreachable)?;
         let connection = connection.with_upgrades();
         let tasks = asked.tasks;
@@ -73,17 +73,15 @@ impl Handler {
             return passed_on(answer);
         };
         tasks.spawn("proxy", OnExit::Ignore, session.until_upgraded(connection));
-        let mut answer = exchange(sender, head.map(|()| asked.body), dialed.refused).await?;
-        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return passed_on(answer);
+        let mut said = exchange(sender, head.map(|()| asked.body), dialed.refused).await?;
+        if said.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return passed_on(said);
         }
-        if !handler::is_websocket(answer.headers()) {
+        if !handler::is_websocket(said.headers()) {
             return Err(unreachable("it switched to another protocol than the one asked for"));
         }
-        let mut switched = Response::new(response::empty());
-        *switched.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        *switched.headers_mut() = request::switched_headers(answer.headers());
-        let pod = hyper::upgrade::on(&mut answer).await.map_err(unreachable)?;
+        let switched = answer::switched(said.headers());
+        let pod = hyper::upgrade::on(&mut said).await.map_err(unreachable)?;
         let pod = Box::new(TokioIo::new(pod));
         tasks.spawn("stream", OnExit::Ignore, session.splice(client, pod, true));
         Ok(switched)
@@ -95,10 +93,7 @@ impl Handler {
 /// # Errors
 /// 400 where it asks for another protocol, or can't switch.
 fn upgrade(parts: &Parts) -> Result<Option<OnUpgrade>, ApiError> {
-    let options = parts.headers.get_all(CONNECTION).into_iter();
-    let mut options = options.filter_map(|value| value.to_str().ok()?.split(',').into());
-    let asks = options.any(|mut it| it.any(|one| one.trim().eq_ignore_ascii_case("upgrade")));
-    if !asks {
+    if !request::asks_upgrade(&parts.headers) {
         return Ok(None);
     }
     let protocol = parts.headers.get(UPGRADE).map(|it| it.as_bytes()).unwrap_or_default();
@@ -108,9 +103,7 @@ fn upgrade(parts: &Parts) -> Result<Option<OnUpgrade>, ApiError> {
             "unable to upgrade to {text:?}: websocket expected"
         )));
     }
-    // There is none on HTTP/2.
-    let client = parts.extensions.get::<OnUpgrade>().cloned();
-    client.map(Some).ok_or_else(|| ApiError::bad_request("Upgrade request required"))
+    request::client(parts).map(Some)
 }
 
 /// The head of the request to the Pod.

@@ -1,45 +1,22 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use apiserver::meta::ObjectKey;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
 use super::super::activity::InUse;
+use super::super::tests::{self as shared, headers};
 use super::address::{Address, Scheme, split};
-use super::backend::{Counted, secured};
+use super::backend::{counted, secured};
 use super::headers::{for_the_client, for_the_pod};
 use super::*;
+use crate::cluster::PodPhase;
 use crate::cluster::streams::{PodFacts, PodPort};
-use crate::cluster::{ChildMeta, PodPhase};
 
 fn pod(ports: &[(&str, u16)]) -> PodFacts {
     let ports =
         ports.iter().map(|(name, number)| PodPort { name: (*name).into(), number: *number });
-    PodFacts {
-        meta: ChildMeta {
-            key: ObjectKey::namespaced("ns", "box"),
-            uid: "p".into(),
-            labels: BTreeMap::new(),
-            annotations: BTreeMap::new(),
-            owner: None,
-            deleting: false,
-        },
-        phase: PodPhase::Running,
-        containers: vec!["main".into()],
-        ports: ports.collect(),
-    }
-}
-
-fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, value) in pairs {
-        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
-        headers.append(name, HeaderValue::from_str(value).unwrap());
-    }
-    headers
+    PodFacts { ports: ports.collect(), ..shared::pod("u", PodPhase::Running, None) }
 }
 
 #[test]
@@ -209,7 +186,7 @@ async fn whoever_listens_may_show_any_certificate() {
     let client = async {
         let usage = Arc::new(InUse::for_tests());
         let io = secured(Box::new(ours)).await.unwrap();
-        let mut io = Counted { io, usage: usage.clone() };
+        let mut io = counted(io, usage.clone());
         io.write_all(b"ping").await.unwrap();
         io.flush().await.unwrap();
         let mut said = String::new();
