@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use apiserver::aggregated::{AggregatedConfig, Host, StoreConfig};
+use apiserver::audit::{self, Audit, Log};
 use apiserver::auth::Permit;
+use apiserver::clock::SystemClock;
 use apiserver::registry::Store;
 use apiserver::server::Probe;
 use apiserver::storage::{EmbeddedOptions, EtcdOptions, EtcdTls, GroupCommit, GroupOptions, Kv};
@@ -51,6 +53,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         title: "sandbox-apiserver",
         version: VERSION,
         shutdown_delay: config.shutdown_delay,
+        audit: config.audit.as_ref().map(open_audit).transpose()?.unwrap_or_default(),
     };
     let mut host = Host::connect(aggregated, client).await?;
     let cluster = KubeCluster::new(host.client(), cluster::kube::Config::default());
@@ -229,6 +232,20 @@ async fn client(config: &Config) -> anyhow::Result<kube::Client> {
         None => kube::Config::incluster().context("no --kubeconfig, and not in a cluster")?,
     };
     kube::Client::try_from(kube_config).context("making the cluster's client")
+}
+
+fn open_audit(config: &config::Audit) -> anyhow::Result<Audit> {
+    let policy = match &config.policy_file {
+        Some(path) => {
+            let text = std::fs::read_to_string(path);
+            let text = text.with_context(|| format!("reading {}", path.display()))?;
+            audit::Policy::parse(&text).with_context(|| format!("{}", path.display()))?
+        }
+        None => audit::Policy::metadata(),
+    };
+    let log = Log::open(config.log.clone());
+    let log = log.with_context(|| format!("opening {}", config.log.path.display()))?;
+    Ok(Audit::new(policy, log, Arc::new(SystemClock)))
 }
 
 fn etcd(config: &Etcd) -> anyhow::Result<EtcdOptions> {

@@ -1,11 +1,15 @@
 //! Flags as typed, [`Config`] as meant. Nothing reads the environment later.
 
+mod audit;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand, ValueEnum};
+
+pub use self::audit::{Audit, AuditFlags};
 
 /// Form of the log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -114,6 +118,9 @@ pub struct Flags {
     /// Form of the log lines.
     #[arg(long, value_enum, default_value = "text")]
     pub log_format: LogFormat,
+
+    #[command(flatten)]
+    pub audit: AuditFlags,
 }
 
 /// What the binary does besides serving.
@@ -163,6 +170,8 @@ pub struct Config {
     pub claim_queue_max: usize,
     pub shutdown_delay: Duration,
     pub log_format: LogFormat,
+    /// `None` = requests are not recorded.
+    pub audit: Option<Audit>,
 }
 
 impl TryFrom<Flags> for Config {
@@ -195,6 +204,7 @@ impl TryFrom<Flags> for Config {
             claim_queue_max: flags.claim_queue_max,
             shutdown_delay: flags.shutdown_delay_duration,
             log_format: flags.log_format,
+            audit: flags.audit.checked()?,
         })
     }
 }
@@ -243,6 +253,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
+    use apiserver::audit::{LogMode, LogOptions, Rotation};
     use clap::CommandFactory as _;
 
     use super::*;
@@ -276,6 +287,17 @@ mod tests {
     }
 
     #[test]
+    fn the_audit_is_off_until_it_has_a_file() {
+        assert!(config(&[]).unwrap().audit.is_none());
+        let audit =
+            config(&["--audit-log-path", "a.log", "--audit-log-maxage", "2"]).unwrap().audit;
+        let LogOptions { mode, rotation, .. } = audit.unwrap().log;
+        assert_eq!(mode, LogMode::Blocking);
+        let age_max = Some(Duration::from_secs(48 * 3600));
+        assert_eq!(rotation, Rotation { bytes_max: 100 << 20, backups_max: 0, age_max });
+    }
+
+    #[test]
     fn the_embedded_store_needs_a_directory_and_no_etcd() {
         let parse = |extra: &[&str]| {
             let flags = Flags::try_parse_from(GOOD[..5].iter().chain(extra))?;
@@ -304,6 +326,10 @@ mod tests {
             &["--shutdown-delay-duration", "5"],
             &["--etcd-compaction-interval", "5 days"],
             &["--secure-port", "70000"],
+            &["--audit-policy-file", "p"],
+            &["--audit-log-path", ""],
+            &["--audit-log-path", "a", "--audit-log-mode", "sometimes"],
+            &["--audit-log-path", "a", "--audit-log-maxsize", "18446744073709551615"],
         ] {
             assert!(config(extra).is_err(), "{extra:?}");
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use apiserver::audit::Record;
 use apiserver::meta::{Gvk, Object};
 use apiserver::resource::{
     Action, ActionDef, ActionRequest, ActionResponse, Create, CreateRequest, Subresource,
@@ -41,9 +42,23 @@ impl Entrance {
     }
 }
 
-fn response(answer: Answer) -> ActionResponse {
+fn response(answer: Answer, record: &Record) -> ActionResponse {
     let code = if answer.created { 201 } else { 200 };
+    tell(&answer.claim, record);
     ActionResponse { code, object: answer.claim }
+}
+
+/// Which claim has which Sandboxes, for the audit.
+fn tell(claim: &Object, record: &Record) {
+    let names = |path| claim.at(path).and_then(|it| it.get("name")).and_then(Value::as_str);
+    let gang = claim.at("status.sandboxes").and_then(Value::as_array);
+    let all = gang.into_iter().flatten().filter_map(|it| it.get("name")).filter_map(Value::as_str);
+    let mut sandboxes: Vec<_> = all.collect();
+    if sandboxes.is_empty() {
+        sandboxes.extend(names("status.sandbox"));
+    }
+    record.annotate("sandbox.x-k8s.io/claim", claim.name());
+    record.annotate("sandbox.x-k8s.io/sandbox", sandboxes.join(","));
 }
 
 #[async_trait]
@@ -60,7 +75,8 @@ impl Create for Entrance {
             known_by_name: false,
             warnings: request.warnings,
         };
-        self.get()?.create(claim).await.map(response)
+        let answer = self.get()?.create(claim).await?;
+        Ok(response(answer, request.record))
     }
 }
 
@@ -86,7 +102,8 @@ impl Action for Entrance {
             known_by_name: true,
             warnings: request.warnings,
         };
-        self.get()?.create(claim).await.map(response)
+        let answer = self.get()?.create(claim).await?;
+        Ok(response(answer, request.record))
     }
 }
 

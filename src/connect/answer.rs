@@ -10,7 +10,9 @@ use http::{Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::audit::Audited;
 use super::request;
+use super::splice::Ended;
 
 /// The protocol is switched, as the Pod's side did it.
 pub(super) fn switched(headers: &HeaderMap) -> Response<Body> {
@@ -25,12 +27,31 @@ pub(super) fn streamed(
     headers: &HeaderMap,
     body: Body,
     held: OwnedSemaphorePermit,
+    audited: Audited,
 ) -> Response<Body> {
-    let body = body.map_err(move |error| {
-        let _held = &held;
-        io::Error::other(error)
+    let mut passing = Passing { audited: Some(audited), bytes: 0, _held: held };
+    let body = body.map_err(io::Error::other).map_frame(move |frame| {
+        // All of it belongs in here, not the one field.
+        let passing = &mut passing;
+        passing.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        frame
     });
     with(StatusCode::OK, headers, body.boxed_unsync())
+}
+
+/// A body on its way.
+struct Passing {
+    audited: Option<Audited>,
+    bytes: u64,
+    _held: OwnedSemaphorePermit,
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        if let Some(audited) = self.audited.take() {
+            audited.end(Ended::Closed, (0, self.bytes), None);
+        }
+    }
 }
 
 /// An error in the cluster's words, as far as they are for the user.

@@ -1,5 +1,8 @@
-//! Where a WebSocket's frames end, so that a last one can be added: RFC 6455 sections 5.2 and 5.5.
-//! Nothing else of them is understood.
+//! Where a WebSocket's frames end, so that a last one can be added, and what the cluster says last
+//! of a command: RFC 6455 sections 5.2 and 5.5, and `[streaming] pkg/httpstream/wsstream` for the
+//! channels. Nothing else of them is understood.
+
+use serde_json::Value;
 
 /// The longest header: two bytes, a length of eight. A server masks nothing.
 const HEADER_MAX: usize = 10;
@@ -7,6 +10,12 @@ const HEADER_MAX: usize = 10;
 const PAYLOAD_MAX: usize = 125;
 /// FIN and the opcode of a close.
 const CLOSE: u8 = 0x88;
+/// Of a frame's first byte.
+const OPCODE: u8 = 0x0f;
+/// The channel of a command's Status, from v4 on.
+const STATUS_CHANNEL: u8 = 3;
+/// More of it is not kept.
+const STATUS_BYTES_MAX: usize = 4096;
 
 /// Follows a server's frames byte by byte.
 #[derive(Debug, Default)]
@@ -16,6 +25,11 @@ pub(super) struct Frames {
     read: usize,
     /// Bytes of the payload that are still to come.
     left: u64,
+    /// The frame is of a message and not of the protocol's own.
+    is_data: bool,
+    /// The message's, once its first byte has come.
+    channel: Option<u8>,
+    status: Vec<u8>,
 }
 
 impl Frames {
@@ -24,6 +38,7 @@ impl Frames {
             if self.left > 0 {
                 let count = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
                 self.left -= count as u64;
+                self.payload(&bytes[..count]);
                 bytes = &bytes[count..];
                 continue;
             }
@@ -33,8 +48,35 @@ impl Frames {
             if let Some(length) = self.length() {
                 self.left = length;
                 self.read = 0;
+                let opcode = self.header[0] & OPCODE;
+                self.is_data = opcode < 8;
+                // 0 goes on with the message before.
+                if matches!(opcode, 1..8) {
+                    self.channel = None;
+                }
             }
         }
+    }
+
+    fn payload(&mut self, bytes: &[u8]) {
+        let Some(first) = bytes.first().filter(|_| self.is_data) else { return };
+        let rest = if self.channel.is_none() { &bytes[1..] } else { bytes };
+        if *self.channel.get_or_insert(*first) == STATUS_CHANNEL {
+            let room = STATUS_BYTES_MAX - self.status.len();
+            self.status.extend(&rest[..rest.len().min(room)]);
+        }
+    }
+
+    /// Of the command, if the Pod's side has told how it ended
+    /// (`[kubernetes] pkg/kubelet/../remotecommand`: a `metav1.Status`).
+    pub(super) fn exit_code(&self) -> Option<i64> {
+        let status: Value = serde_json::from_slice(&self.status).ok()?;
+        if status["status"] == "Success" {
+            return Some(0);
+        }
+        let causes = status["details"]["causes"].as_array()?;
+        let cause = causes.iter().find(|cause| cause["reason"] == "ExitCode")?;
+        cause["message"].as_str()?.parse().ok()
     }
 
     /// Of the payload, once the header is whole.
@@ -101,6 +143,48 @@ mod tests {
             }
         }
         assert!(Frames::default().is_between());
+    }
+
+    #[test]
+    fn the_exit_code_is_found_and_output_is_not_taken_for_it() {
+        let frame = |opcode: u8, payload: &[u8]| {
+            let length = u16::try_from(payload.len()).unwrap().to_be_bytes();
+            [&[opcode, 126, length[0], length[1]], payload].concat()
+        };
+        let on = |channel: u8, text: &str| [&[channel], text.as_bytes()].concat();
+        let success = r#"{"metadata":{},"status":"Success"}"#;
+        let seven = r#"{"metadata":{},"status":"Failure","reason":"NonZeroExitCode",
+            "details":{"causes":[{"reason":"ExitCode","message":"7"}]}}"#;
+        let (a, b) = seven.split_at(30);
+        let whole = on(3, seven);
+        for (stream, expected) in [
+            (frame(0x82, &on(3, success)), Some(0)),
+            (frame(0x82, &whole), Some(7)),
+            // In two frames of one message, with a ping between.
+            (
+                [frame(0x02, &on(3, a)), frame(0x89, &[3]), frame(0x80, b.as_bytes())].concat(),
+                Some(7),
+            ),
+            ([frame(0x82, &on(3, "")), frame(0x82, &on(3, seven))].concat(), Some(7)),
+            ([frame(0x82, &on(1, seven)), frame(0x82, &on(3, success))].concat(), Some(0)),
+            (frame(0x82, &on(1, success)), None),
+            ([frame(0x02, &on(1, "x")), frame(0x80, &on(3, success))].concat(), None),
+            (frame(0x8a, &on(3, success)), None),
+            (frame(0x82, &on(3, "command terminated")), None),
+            (frame(0x82, &on(3, r#"{"status":"Failure","reason":"InternalError"}"#)), None),
+            (Vec::new(), None),
+        ] {
+            for piece in [1, 7, 10_000] {
+                let mut frames = Frames::default();
+                stream.chunks(piece).for_each(|part| frames.pass(part));
+                assert_eq!(frames.exit_code(), expected, "{}", String::from_utf8_lossy(&stream));
+            }
+        }
+        let mut frames = Frames::default();
+        for _ in 0..10 {
+            frames.pass(&frame(0x82, &on(3, &"x".repeat(1000))));
+        }
+        assert_eq!(frames.status.len(), STATUS_BYTES_MAX);
     }
 
     #[test]

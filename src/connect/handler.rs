@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tracing::info_span;
 
 use super::activity::Activity;
+use super::audit::Audited;
 use super::found::{Entrance, Found, Origin};
 use super::kind::Kind;
 use super::metrics::StreamMetrics;
@@ -73,13 +74,14 @@ impl Connect for Handler {
         let opened = self.shared.streams.open(stream).await.map_err(unreachable)?;
         match (opened, client) {
             (Opened { headers, content: Content::Switched(io), .. }, Some(client)) => {
-                let session = self.session(&asked, found, &pod.meta.key, held)?;
+                let session = self.session(&asked, found, (&pod.meta.key, &container), held)?;
                 let splice = session.splice(client, io, is_websocket(&headers));
                 asked.tasks.spawn("stream", OnExit::Ignore, splice);
                 Ok(answer::switched(&headers))
             }
             (Opened { status: StatusCode::OK, headers, content: Content::Body(body) }, None) => {
-                Ok(answer::streamed(&headers, body, held))
+                let audited = self.audited(&asked, &found, (&pod.meta.key, &container));
+                Ok(answer::streamed(&headers, body, held, audited))
             }
             (Opened { status, headers, content: Content::Body(body) }, _) => {
                 answer::refused(status, &headers, body, self.shared.config.error_bytes_max).await
@@ -106,9 +108,10 @@ impl Handler {
         &self,
         asked: &ConnectRequest<'_>,
         found: Found,
-        pod: &ObjectKey,
+        to: (&ObjectKey, &str),
         held: OwnedSemaphorePermit,
     ) -> Result<Session, ApiError> {
+        let audited = self.audited(asked, &found, to);
         let sandboxes = self.entrance.get()?;
         let user = asked.permit.user();
         let span = info_span!(
@@ -116,7 +119,7 @@ impl Handler {
             kind = self.kind.name,
             user = user.name,
             sandbox = %found.object.key(),
-            pod = pod.name,
+            pod = to.0.name,
         );
         let shared = self.shared.clone();
         let usage = shared.activity.begin(&found.object, sandboxes.clock.clone());
@@ -130,8 +133,18 @@ impl Handler {
             recheck: shared.config.recheck_period,
         };
         let stopping = asked.tasks.stopping().clone();
-        let usage = Arc::new(usage);
-        Ok(Session { kind: self.kind, shared, usage, span, watched, stopping, held: held.into() })
+        let (kind, usage, held) = (self.kind, Arc::new(usage), held.into());
+        Ok(Session { kind, shared, usage, span, watched, stopping, held, audited })
+    }
+
+    /// `to` a Pod, and the container where the user names none.
+    fn audited(
+        &self,
+        asked: &ConnectRequest<'_>,
+        found: &Found,
+        to: (&ObjectKey, &str),
+    ) -> Audited {
+        Audited::begin(asked.record, self.kind, &found.object, to, asked.parts.uri.query())
     }
 
     /// The Pod as it is now. One that goes, as after `restart`, is not streamed to: its successor is

@@ -27,6 +27,7 @@
 
 mod activity;
 mod answer;
+mod audit;
 mod found;
 mod frames;
 mod handler;

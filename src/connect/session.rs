@@ -6,10 +6,12 @@ use apiserver::tasks::CancellationToken;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tracing::{Instrument as _, Span, info};
 
 use super::activity::InUse;
+use super::audit::Audited;
+use super::frames::Frames;
 use super::handler::Shared;
 use super::kind::Kind;
 use super::splice::{Ended, Limits, limited, splice};
@@ -25,32 +27,36 @@ pub(super) struct Session {
     pub(super) stopping: CancellationToken,
     /// Its place among the streams.
     pub(super) held: Arc<OwnedSemaphorePermit>,
+    pub(super) audited: Audited,
 }
 
 impl Session {
     /// Copies between the client, once the connection is ours, and the Pod.
     pub(super) async fn splice(self, client: OnUpgrade, pod: Box<dyn Io>, websocket: bool) {
         let limits = self.limits();
-        let Self { kind, shared, usage, span, watched, stopping, held } = self;
+        let Self { kind, shared, usage, span, watched, stopping, held, audited } = self;
         let work = async {
-            match timeout(shared.config.upgrade_timeout, client).await {
+            let mut frames = websocket.then(Frames::default);
+            let ended = match timeout(shared.config.upgrade_timeout, client).await {
                 Ok(Ok(client)) => {
                     let over = watched.over(stopping);
-                    splice(TokioIo::new(client), pod, limits, websocket, &usage, over).await
+                    splice(TokioIo::new(client), pod, limits, frames.as_mut(), &usage, over).await
                 }
                 _ => Ended::Broken,
-            }
+            };
+            (ended, frames.and_then(|frames| frames.exit_code()))
         };
-        counted(kind, &shared, work).instrument(span).await;
+        counted(kind, &shared, work, &usage, audited).instrument(span).await;
         drop(held);
     }
 
     /// Keeps an HTTP connection going until its one exchange is through.
     pub(super) async fn drive(self, connection: impl Future<Output = hyper::Result<()>>) {
         let limits = self.limits();
-        let Self { kind, shared, usage, span, watched, stopping, held } = self;
+        let Self { kind, shared, usage, span, watched, stopping, held, audited } = self;
         let over = limited(limits, &usage, watched.over(stopping));
-        counted(kind, &shared, until(connection, over)).instrument(span).await;
+        let work = async { (until(connection, over).await, None) };
+        counted(kind, &shared, work, &usage, audited).instrument(span).await;
         drop(held);
     }
 
@@ -88,11 +94,19 @@ async fn until(
     }
 }
 
-async fn counted(kind: &Kind, shared: &Shared, work: impl Future<Output = Ended>) {
-    let began = Instant::now();
+/// `work` tells why it ended, and the exit code if there was one.
+async fn counted(
+    kind: &Kind,
+    shared: &Shared,
+    work: impl Future<Output = (Ended, Option<i64>)>,
+    usage: &InUse,
+    audited: Audited,
+) {
     info!("stream opened");
     shared.metrics.opened(kind.name);
-    let ended = work.await;
-    shared.metrics.closed(kind.name, ended, began.elapsed());
-    info!(?ended, seconds = began.elapsed().as_secs(), "stream closed");
+    let (ended, exit_code) = work.await;
+    let took = audited.took();
+    shared.metrics.closed(kind.name, ended, took);
+    info!(?ended, seconds = took.as_secs(), "stream closed");
+    audited.end(ended, usage.bytes(), exit_code);
 }

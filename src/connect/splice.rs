@@ -74,22 +74,25 @@ pub(super) struct Limits {
 /// Copies until either end is through, as kube-apiserver's own proxy does: Kubernetes' protocols
 /// know no half-closed connection (`[apimachinery] pkg/util/proxy/upgradeaware.go`). What the Pod
 /// has said when it takes no more is still passed on. Or until
-/// `over` says why not; over a WebSocket the client is told so, if it is not in the middle of a
-/// frame.
+/// `over` says why not; over a WebSocket, whose frames are followed, the client is told so, if it is
+/// not in the middle of one.
 pub(super) async fn splice(
     client: impl Io,
     pod: impl Io,
     limits: Limits,
-    websocket: bool,
+    mut frames: Option<&mut Frames>,
     usage: &InUse,
     over: impl Future<Output = Ended>,
 ) -> Ended {
-    let mut frames = Frames::default();
     let (client_read, mut client_write) = tokio::io::split(client);
     let (pod_read, pod_write) = tokio::io::split(pod);
     let ended = |result: io::Result<()>| if result.is_ok() { Ended::Closed } else { Ended::Broken };
     let why = {
-        let counted = InspectWriter::new(&mut client_write, |bytes: &[u8]| frames.pass(bytes));
+        let counted = InspectWriter::new(&mut client_write, |bytes: &[u8]| {
+            if let Some(frames) = &mut frames {
+                frames.pass(bytes);
+            }
+        });
         let mut to_client = pin!(pump(pod_read, counted, |count| usage.received(count)));
         tokio::select! {
             result = &mut to_client => ended(result),
@@ -103,7 +106,8 @@ pub(super) async fn splice(
             why = limited(limits, usage, over) => why,
         }
     };
-    if let Some((code, reason)) = why.goodbye().filter(|_| websocket && frames.is_between()) {
+    let may_speak = frames.is_some_and(|frames| frames.is_between());
+    if let Some((code, reason)) = why.goodbye().filter(|_| may_speak) {
         let last = async {
             client_write.write_all(&close(code, reason)).await?;
             client_write.shutdown().await

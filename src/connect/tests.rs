@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
 use super::activity::InUse;
 use super::found::starts;
+use super::frames::Frames;
 use super::kind::{ALL, Kind};
 use super::request::{query, switched_headers, upgrade_headers};
 use super::splice::{Ended, Limits, splice};
@@ -322,7 +323,9 @@ async fn bytes_go_both_ways_until_either_end_is_through() {
         tokio::time::timeout(LONG / 2, ends).await.unwrap();
     };
     let usage = InUse::for_tests();
-    let (ended, ()) = tokio::join!(splice(ours, theirs, LIMITS, true, &usage, pending()), ends);
+    let mut frames = Frames::default();
+    let (ended, ()) =
+        tokio::join!(splice(ours, theirs, LIMITS, Some(&mut frames), &usage, pending()), ends);
     assert_eq!(usage.bytes(), (26, 25));
     assert_eq!(ended, Ended::Closed);
 }
@@ -351,11 +354,12 @@ async fn a_stream_that_is_ended_says_why() {
                     None => pending().await,
                 }
             };
+            let mut frames = Frames::default();
             let got = splice(
                 ours,
                 theirs,
                 Limits { idle, lifetime },
-                websocket,
+                websocket.then_some(&mut frames),
                 &InUse::for_tests(),
                 over,
             )
@@ -381,7 +385,7 @@ async fn who_takes_no_more_is_still_heard() {
         client.write_all(b"more than it cares for").await.unwrap();
         pod.write_all(b"exit code").await.unwrap();
         drop(pod);
-        splice(ours, theirs, LIMITS, false, &InUse::for_tests(), pending()).await;
+        splice(ours, theirs, LIMITS, None, &InUse::for_tests(), pending()).await;
         let mut heard = Vec::new();
         client.read_to_end(&mut heard).await.unwrap();
         assert_eq!(heard, b"exit code");
@@ -393,8 +397,8 @@ async fn who_does_not_read_the_last_word_is_left() {
     let (_client, ours) = duplex(2);
     let (_pod, theirs) = duplex(2);
     let over = async { Ended::Deleted };
-    let usage = InUse::for_tests();
-    let done = splice(ours, theirs, LIMITS, true, &usage, over);
+    let (usage, mut frames) = (InUse::for_tests(), Frames::default());
+    let done = splice(ours, theirs, LIMITS, Some(&mut frames), &usage, over);
     assert_eq!(tokio::time::timeout(LONG / 2, done).await.unwrap(), Ended::Deleted);
 }
 
@@ -411,6 +415,6 @@ async fn a_stream_that_moves_is_not_idle() {
     };
     let limits = Limits { idle: Duration::from_secs(60), lifetime: LONG };
     let usage = InUse::for_tests();
-    let (ended, ()) = tokio::join!(splice(ours, theirs, limits, false, &usage, pending()), busy);
+    let (ended, ()) = tokio::join!(splice(ours, theirs, limits, None, &usage, pending()), busy);
     assert_eq!(ended, Ended::Closed);
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use apiserver::audit::Record;
 use apiserver::clock::{Clock as _, SystemClock, format_time};
 use apiserver::meta::{Object, ObjectKey, Scope};
 use apiserver::registry::Part;
@@ -262,6 +263,7 @@ async fn post(server: &Server, claim: Value, query: Query) -> Result<ActionRespo
         query,
         store,
         warnings: &Warnings::new(),
+        record: &Record::default(),
     };
     creation.create(request).await
 }
@@ -284,6 +286,7 @@ async fn act(
         query,
         store,
         warnings: &Warnings::new(),
+        record: &Record::default(),
     };
     def.handler.call(request).await
 }

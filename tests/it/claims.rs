@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use apiserver::audit::Record;
 use apiserver::meta::{Object, ObjectKey, Scope};
 use apiserver::registry::Part;
 use apiserver::request::{DeleteOptions, GetOptions, ListOptions, WriteOptions};
@@ -68,6 +69,7 @@ impl Product {
                 query,
                 store,
                 warnings: &Warnings::new(),
+                record: &Record::default(),
             })
             .await
     }
@@ -86,6 +88,7 @@ impl Product {
                 query: Vec::new(),
                 store,
                 warnings: &Warnings::new(),
+                record: &Record::default(),
             })
             .await
     }

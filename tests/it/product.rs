@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use apiserver::admission::{NamespaceState, Namespaces};
+use apiserver::audit::Record;
 use apiserver::auth::Permit;
 use apiserver::clock::{Clock, SystemClock, new_uid};
 use apiserver::meta::{Object, ObjectKey, Scope};
@@ -264,6 +265,7 @@ impl Product {
                 query,
                 store,
                 warnings: &Warnings::new(),
+                record: &Record::default(),
             })
             .await
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apiserver::aggregated::{AggregatedConfig, Host, StoreConfig};
+use apiserver::audit::Audit;
 use apiserver::field::FieldError;
 use apiserver::meta::{Gvk, Object};
 use apiserver::registry::{Strategy, Validation};
@@ -136,6 +137,7 @@ async fn main() -> anyhow::Result<()> {
         title: "wardle",
         version: env!("CARGO_PKG_VERSION"),
         shutdown_delay: Duration::ZERO,
+        audit: Audit::off(),
     };
     let host = Host::connect(config, client).await?;
     let store = host.store(flunders(&flags.group));

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tracing::info;
 
+use crate::audit::Audit;
 use crate::auth::{Authenticator, Authorizer, AuthorizerConfig};
 use crate::clock::{Clock, SystemClock};
 use crate::delegated::{
@@ -97,6 +98,7 @@ pub struct AggregatedConfig {
     pub version: &'static str,
     /// Between failing readiness and accepting nothing more.
     pub shutdown_delay: Duration,
+    pub audit: Audit,
 }
 
 /// The parts that kinds and loops are built on.
@@ -205,6 +207,7 @@ impl Host {
             Ok(())
         });
         metrics.register(|registry| registry.register_collector(Box::new(CacheMetrics(caches))));
+        metrics.register(|registry| config.audit.register(registry));
         let shutdown = signal().context("installing signal handlers")?;
         let tls_config = TlsConfig {
             certificate: config.tls_cert_file.clone(),
@@ -226,6 +229,7 @@ impl Host {
                 limits: Limits::default(),
                 route: Arc::new(route),
                 version: version(config.version),
+                audit: config.audit.clone(),
             },
             Authenticator::new(ca.trust(), tokens, clock),
             authorizer,
@@ -248,6 +252,7 @@ impl Host {
         // A stop that nobody asked for is a failure that the process's exit code must show.
         let failed = tasks.stopping().is_cancelled();
         tasks.shutdown().await;
+        config.audit.close().await;
         if outcome == Outcome::CutOff {
             tracing::warn!("some requests were cut off at the drain timeout");
         }

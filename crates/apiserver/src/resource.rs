@@ -8,6 +8,7 @@ use http::Response;
 use http::request::Parts;
 use serde_json::Value;
 
+use crate::audit::Record;
 use crate::auth::{Authorizer, Permit};
 use crate::meta::{GroupResource, Gvk, Object, ObjectKey, Scope};
 use crate::registry::{Store, Strategy};
@@ -144,6 +145,8 @@ pub struct ActionRequest<'a> {
     pub query: Vec<(String, String)>,
     pub store: &'a Store,
     pub warnings: &'a Warnings,
+    /// For what the audit is to know beside the request.
+    pub record: &'a Record,
 }
 
 /// The answer of an action: HTTP code (200, 201 or 202) and object.
@@ -170,6 +173,8 @@ pub struct CreateRequest<'a> {
     pub query: Vec<(String, String)>,
     pub store: &'a Store,
     pub warnings: &'a Warnings,
+    /// For what the audit is to know beside the request.
+    pub record: &'a Record,
 }
 
 /// A create that does more than to store what was sent. It must judge the object as
@@ -237,6 +242,8 @@ pub struct ConnectRequest<'a> {
     pub tasks: &'a Tasks,
     /// For rights beside the one that was asked for, and to ask again while the stream lasts.
     pub authorizer: &'a Arc<Authorizer>,
+    /// For what the audit is to know beside the request. It is open as long as a clone is kept.
+    pub record: &'a Record,
 }
 
 /// A byte stream to something that stands behind an object.

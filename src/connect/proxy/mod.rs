@@ -62,7 +62,7 @@ impl Handler {
             Scheme::Http => dialed.io,
             Scheme::Https => secured(dialed.io).await.map_err(unreachable)?,
         };
-        let session = self.session(&asked, found, &pod.meta.key, held)?;
+        let session = self.session(&asked, found, (&pod.meta.key, ""), held)?;
         let io = counted(io, session.usage.clone());
         let (sender, connection) = handshake(TokioIo::new(io)).await.map_err(unreachable)?;
         let connection = connection.with_upgrades();

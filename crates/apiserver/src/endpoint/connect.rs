@@ -8,6 +8,7 @@ use std::sync::Arc;
 use http::Response;
 use http::request::Parts;
 
+use crate::audit::Record;
 use crate::auth::{Attributes, Authorizer, Permit};
 use crate::registry::Store;
 use crate::request::RequestInfo;
@@ -51,6 +52,7 @@ impl Stream<'_> {
             store: self.store,
             tasks: self.tasks,
             authorizer: self.authorizer,
+            record: &Record::of(parts),
         };
         def.handler.connect(request).await
     }

@@ -18,10 +18,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::request::Parts;
-use http::{Method, Response};
+use http::{Method, Response, header};
 
 use self::reply::Render;
 use self::route::Target;
+use crate::audit::Record;
 use crate::auth::{Authorizer, Permit};
 use crate::clock::Clock;
 use crate::discovery::Discovery;
@@ -99,8 +100,14 @@ impl Api {
             return stream.open(name, info, &permit, parts, body).await;
         }
         let render = Render::new(store.def(), parts, &target, self.clock.now())?;
+        let record = Record::of(parts);
         let body = decode::read_body(body, parts).await?;
+        let sent = body.clone();
         let operation = decode::operation(store.def(), &info, &target, parts, body, &warnings)?;
+        record.request(&sent, decode::header_text(parts, header::CONTENT_TYPE));
+        if let Operation::Create { object, .. } | Operation::Update { object, .. } = &operation {
+            record.names(object);
+        }
         if let Operation::Delete { options, .. } = &operation
             && options.ignore_read_error
         {
@@ -110,7 +117,14 @@ impl Api {
             self.authorizer.authorize(permit.user(), asked).await?;
         }
         let store = store.clone();
-        let run = async move { operate::run(store, permit, operation, &warnings).await };
+        let run = async move {
+            let result = operate::run(store, permit, operation, (&warnings, &record)).await;
+            record.worked(&result);
+            if let Ok(operate::Answer::Object(_, object)) = &result {
+                record.names(object);
+            }
+            result
+        };
         let answer = if info.is_mutating() {
             tasks
                 .run_to_end(run)

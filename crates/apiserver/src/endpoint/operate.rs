@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::scale;
+use crate::audit::Record;
 use crate::auth::Permit;
 use crate::meta::{Object, ObjectKey};
 use crate::registry::{DeleteOutcome, Item, ObjectList, Part, Store, WatchStream};
@@ -29,7 +30,7 @@ pub(super) async fn run(
     store: Store,
     permit: Permit,
     operation: Operation,
-    warnings: &Warnings,
+    (warnings, record): (&Warnings, &Record),
 ) -> Result<Answer, ApiError> {
     let ok = |object| Answer::Object(200, Arc::new(object));
     match operation {
@@ -52,7 +53,8 @@ pub(super) async fn run(
                 return Ok(Answer::Object(201, Arc::new(created)));
             };
             let (permit, store) = (&permit, &store);
-            let request = CreateRequest { permit, scope, object, options, query, store, warnings };
+            let request =
+                CreateRequest { permit, scope, object, options, query, store, warnings, record };
             let ActionResponse { code, object } = creation.create(request).await?;
             Ok(Answer::Object(code, Arc::new(object)))
         }
@@ -93,6 +95,7 @@ pub(super) async fn run(
                 query,
                 store: &store,
                 warnings,
+                record,
             };
             let response = handler.call(request).await?;
             Ok(if response.object.kind() == store.def().gvk.kind {

@@ -17,6 +17,7 @@ use tracing::debug;
 
 use super::reply::Render;
 use super::watch::Frames;
+use crate::audit::Record;
 use crate::registry::WatchStream;
 use crate::server::{Background, Body, response};
 use crate::status::ApiError;
@@ -64,6 +65,7 @@ pub(super) fn respond(
     let Background { tasks, draining } = background;
     let (draining, stop) = (draining.clone(), tasks.stopping().clone());
     let frames = Frames::new(render);
+    let record = Record::of(parts);
     tasks.spawn("watch-websocket", OnExit::Ignore, async move {
         let connection = match upgrade.await {
             Ok(connection) => TokioIo::new(connection),
@@ -75,6 +77,7 @@ pub(super) fn respond(
         let socket = WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await;
         // The peer may take its time with the end, the server does not.
         stop.run_until_cancelled(tell(events, frames, socket, draining)).await;
+        drop(record);
     });
     let mut answer = Response::new(response::empty());
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

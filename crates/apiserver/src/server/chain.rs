@@ -3,6 +3,7 @@
 //! Order: `k8s.io/apiserver/pkg/server/config.go`, `DefaultBuildHandlerChain`.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use super::{
     Background, Body, Handler, Health, Metrics, Routed, ServerConfig, body, deadline, response,
     warning,
 };
+use crate::audit::Arrival;
 use crate::auth::{Authenticator, Authorizer, Permit, User};
 use crate::clock;
 use crate::meta::GroupResource;
@@ -88,21 +90,29 @@ impl Server {
         &self.health
     }
 
-    /// Answers one request of the peer with these certificates (end entity first).
+    /// Answers one request of the peer at this address with these certificates (end entity first).
     pub(super) async fn serve(
         &self,
+        address: IpAddr,
         peer: &[CertificateDer<'static>],
         request: Request<Incoming>,
     ) -> Response<Body> {
         let audit_id = audit_id(request.headers());
-        let answer = AssertUnwindSafe(self.answer(peer, request)).catch_unwind().await;
+        let (parts, incoming) = request.into_parts();
+        let routed = (self.config.route)(&parts);
+        let id = audit_id.to_str().unwrap_or_default();
+        let mut arrival = self.config.audit.arrival(&parts, &routed.attributes, id, address);
+        let answer = self.answer(peer, parts, incoming, &routed, &mut arrival);
+        let answer = AssertUnwindSafe(answer).catch_unwind().await;
         let mut response = answer.unwrap_or_else(|panic| {
             let text = panic
                 .downcast_ref::<&str>()
                 .map(|text| (*text).to_owned())
                 .or_else(|| panic.downcast_ref::<String>().cloned());
             error!(audit_id = ?audit_id, panic = text, "a request panicked");
-            response::error(&ApiError::internal("the request caused a panic; see the server's log"))
+            let told = ApiError::internal("the request caused a panic; see the server's log");
+            arrival.panicked(&told);
+            response::error(&told)
         });
         let headers = response.headers_mut();
         headers.insert(AUDIT_ID, audit_id);
@@ -115,13 +125,15 @@ impl Server {
     async fn answer(
         &self,
         peer: &[CertificateDer<'static>],
-        request: Request<Incoming>,
+        parts: Parts,
+        incoming: Incoming,
+        routed: &Routed,
+        arrival: &mut Arrival,
     ) -> Response<Body> {
         let started = Instant::now();
-        let (parts, incoming) = request.into_parts();
-        let routed = (self.config.route)(&parts);
         let mut labels = RequestLabels::of(&routed.attributes);
-        let response = match self.admit(peer, parts, incoming, &routed, &labels).await {
+        let admitted = self.admit(peer, parts, incoming, (routed, &labels), arrival).await;
+        let response = match admitted {
             Ok(response) => response,
             Err(refusal) => {
                 labels = labels.without_resource();
@@ -129,7 +141,10 @@ impl Server {
             }
         };
         self.metrics.answered(&labels, response.status().as_u16(), started.elapsed());
-        response
+        match arrival.answered(response, routed.is_long_running).await {
+            (response, Some(record)) => response.map(|inner| body::guarded(inner, record)),
+            (response, None) => response,
+        }
     }
 
     /// An `Err` means that the request was refused before it reached its handler.
@@ -138,16 +153,26 @@ impl Server {
         peer: &[CertificateDer<'static>],
         mut parts: Parts,
         incoming: Incoming,
-        routed: &Routed,
-        labels: &RequestLabels,
+        (routed, labels): (&Routed, &RequestLabels),
+        arrival: &mut Arrival,
     ) -> Result<Response<Body>, ApiError> {
         let outcome = self.authenticator.authenticate(peer, &mut parts.headers).await;
         self.metrics.authenticated(outcome.is_ok());
-        let user = outcome?.user;
+        let user = match outcome {
+            Ok(by) => {
+                arrival.authenticated(&by, &mut parts)?;
+                by.user
+            }
+            Err(error) => {
+                arrival.unauthenticated(&error);
+                return Err(error);
+            }
+        };
         refuse_impersonation(&parts.headers)?;
 
+        let asked = (routed, labels);
         if routed.is_long_running {
-            return self.permitted(&user, parts, incoming, routed, labels).await;
+            return self.permitted(&user, parts, incoming, asked, arrival).await;
         }
         let deadline = deadline::of(parts.uri.query(), self.config.limits.request_timeout)?;
         let is_exempt =
@@ -156,7 +181,7 @@ impl Server {
         if slot.is_none() && !is_exempt {
             return Ok(inflight::too_many());
         }
-        let answer = self.permitted(&user, parts, incoming, routed, labels);
+        let answer = self.permitted(&user, parts, incoming, asked, arrival);
         match tokio::time::timeout(deadline, answer).await {
             Ok(response) => response,
             Err(_) => Ok(response::error(&ApiError::timeout(
@@ -170,10 +195,15 @@ impl Server {
         user: &User,
         parts: Parts,
         incoming: Incoming,
-        routed: &Routed,
-        labels: &RequestLabels,
+        (routed, labels): (&Routed, &RequestLabels),
+        arrival: &Arrival,
     ) -> Result<Response<Body>, ApiError> {
         let outcome = self.authorizer.authorize(user, routed.attributes.clone()).await;
+        match &outcome {
+            Ok(_) => arrival.decided("allow"),
+            Err(error) if error.code() == 403 => arrival.decided("forbid"),
+            Err(_) => {}
+        }
         self.metrics.authorized(match &outcome {
             Ok(_) => "allowed",
             Err(error) if error.code() == 403 => "denied",

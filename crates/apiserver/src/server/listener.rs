@@ -3,6 +3,7 @@
 //! Our own loop because the chain needs the peer's certificates, and because each connection has
 //! limits of its own: handshake, idle time, age (so that clients spread over replicas again).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -81,7 +82,7 @@ impl Listener {
                 Ok((stream, address)) => {
                     let this = self.clone();
                     self.connections.spawn("connection", OnExit::Ignore, async move {
-                        let serve = this.connection(stream);
+                        let serve = this.connection(stream, address.ip());
                         if this.kill.run_until_cancelled(serve).await.is_none() {
                             debug!(%address, "connection dropped");
                         }
@@ -97,7 +98,7 @@ impl Listener {
         }
     }
 
-    async fn connection(&self, tcp: TcpStream) {
+    async fn connection(&self, tcp: TcpStream, address: IpAddr) {
         if let Err(error) = tcp.set_nodelay(true) {
             debug!(error = %error, "can't set TCP_NODELAY");
         }
@@ -114,7 +115,7 @@ impl Listener {
             let (server, peer) = (self.server.clone(), peer.clone());
             let busy = activity.begin();
             async move {
-                let response = server.serve(&peer, request).await;
+                let response = server.serve(address, &peer, request).await;
                 Ok::<_, std::convert::Infallible>(response.map(|inner| body::guarded(inner, busy)))
             }
         });

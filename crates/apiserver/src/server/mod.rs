@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! TCP -> [listener] TLS handshake, HTTP/1.1 or HTTP/2
-//!     -> [chain] panic guard, audit ID, authentication, in-flight limits, deadline, authorization
+//!     -> [chain] panic guard, audit, authentication, in-flight limits, deadline, authorization
 //!     -> [router] /healthz /livez /readyz /metrics /version, or the product's Handler
 //! ```
 //! [`Serving::run`] owns all of it until a signal, which then drains it.
@@ -40,6 +40,7 @@ pub use self::lifecycle::{LifecycleConfig, Outcome, Serving, signal};
 pub use self::listener::ListenerConfig;
 pub use self::metrics::Metrics;
 pub use self::tls::{Tls, TlsConfig, TlsError};
+use crate::audit::Audit;
 use crate::auth::{Attributes, Permit};
 use crate::tasks::{CancellationToken, Tasks};
 use crate::warnings::Warnings;
@@ -90,6 +91,7 @@ pub struct ServerConfig {
     pub route: Route,
     /// The body of `/version`.
     pub version: Value,
+    pub audit: Audit,
 }
 
 impl fmt::Debug for ServerConfig {

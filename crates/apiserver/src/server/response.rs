@@ -10,6 +10,7 @@ use serde_json::Value;
 use tracing::{debug, warn};
 
 use super::Body;
+use crate::audit::Said;
 use crate::status::ApiError;
 
 /// A whole body.
@@ -21,7 +22,8 @@ pub fn empty() -> Body {
     full(Bytes::new())
 }
 
-/// The error as a JSON `Status`; its log text goes to the log, here and only here.
+/// The error as a JSON `Status`; its log text goes to the log, here and only here. The audit finds
+/// it on the response.
 pub fn error(error: &ApiError) -> Response<Body> {
     if error.code() >= 500 {
         warn!(
@@ -38,6 +40,7 @@ pub fn error(error: &ApiError) -> Response<Body> {
     if let Some(seconds) = error.details().and_then(|details| details.retry_after_seconds) {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
+    response.extensions_mut().insert(Said(error.clone()));
     response
 }
 

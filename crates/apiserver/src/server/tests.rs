@@ -1,5 +1,6 @@
 //! The server over loopback, with fake ports behind it.
 
+mod audit;
 mod harness;
 
 use std::sync::atomic::Ordering;

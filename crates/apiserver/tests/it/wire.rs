@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apiserver::admission::{NamespaceState, Namespaces};
+use apiserver::audit::Audit;
 use apiserver::auth::{
     AccessReviewer, Attributes, Authenticator, Authorizer, AuthorizerConfig, Decision,
     TokenReviewer, Trust, TrustConfig, User,
@@ -107,6 +108,7 @@ impl Wire {
                 }
             }),
             version: json!({}),
+            audit: Audit::off(),
         };
         let server = Server::new(
             config,

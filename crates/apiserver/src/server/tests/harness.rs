@@ -21,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio_rustls::TlsConnector;
 
+use crate::audit::Audit;
 use crate::auth::testing::{FakeAccess, FakeCa, FakeCertificate, FakeTokens, trust};
 use crate::auth::{Attributes, Authenticator, Authorizer, AuthorizerConfig, Permit};
 use crate::clock::SystemClock;
@@ -128,6 +129,10 @@ impl World {
     }
 
     pub(super) async fn build(limits: Limits, listener: ListenerConfig) -> Self {
+        Self::audited(limits, listener, Audit::off()).await
+    }
+
+    pub(super) async fn audited(limits: Limits, listener: ListenerConfig, audit: Audit) -> Self {
         let (front, clients) = (FakeCa::new("front-proxy-ca"), FakeCa::new("kubernetes"));
         let serving_ca = FakeCa::new("serving");
         let certificate = serving_ca.server("localhost");
@@ -147,7 +152,7 @@ impl World {
             if fails.load(Ordering::SeqCst) { Err("no leader".into()) } else { Ok(()) }
         });
         let server = Server::new(
-            ServerConfig { limits, route: Arc::new(route), version: json!({"major": "1"}) },
+            ServerConfig { limits, route: Arc::new(route), version: json!({"major": "1"}), audit },
             Authenticator::new(
                 trust(&front, &clients),
                 Arc::new(FakeTokens),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use apiserver::audit::Audit;
 use apiserver::auth::{
     AccessReviewer, Attributes, Authenticator, Authorizer, AuthorizerConfig, Decision,
     TokenReviewer, Trust, TrustConfig, User,
@@ -119,6 +120,7 @@ impl ReplicaFlags {
                 }
             }),
             version: json!({}),
+            audit: Audit::off(),
         };
         let server = Server::new(
             config,
