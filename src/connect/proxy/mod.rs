@@ -28,6 +28,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use self::address::{Address, Scheme};
@@ -67,13 +68,16 @@ impl Handler {
         let (sender, connection) = handshake(TokioIo::new(io)).await.map_err(unreachable)?;
         let connection = connection.with_upgrades();
         let tasks = asked.tasks;
+        let request = head.map(|()| asked.body);
+        let (driven, gone) = oneshot::channel();
         let Some(client) = client else {
-            tasks.spawn("proxy", OnExit::Ignore, session.drive(connection));
-            let answer = exchange(sender, head.map(|()| asked.body), dialed.refused).await?;
-            return passed_on(answer);
+            let work = session.drive(connection);
+            tasks.spawn("proxy", OnExit::Ignore, holding(driven, work));
+            return passed_on(exchange(sender, request, gone, dialed.refused).await?);
         };
-        tasks.spawn("proxy", OnExit::Ignore, session.until_upgraded(connection));
-        let mut said = exchange(sender, head.map(|()| asked.body), dialed.refused).await?;
+        let work = session.until_upgraded(connection);
+        tasks.spawn("proxy", OnExit::Ignore, holding(driven, work));
+        let mut said = exchange(sender, request, gone, dialed.refused).await?;
         if said.status() != StatusCode::SWITCHING_PROTOCOLS {
             return passed_on(said);
         }
@@ -123,20 +127,37 @@ fn outgoing(parts: &Parts, port: u16, websocket: bool) -> Result<Request<()>, Ap
     Ok(request)
 }
 
+/// `gone` completes when nobody drives the connection any more. hyper itself does not always notice:
+/// a request that is handed over in the moment in which the connection ends stays in the queue.
+///
 /// # Errors
 /// 503 without an answer.
-async fn exchange(
-    mut sender: SendRequest<Incoming>,
-    request: Request<Incoming>,
+async fn exchange<B>(
+    mut sender: SendRequest<B>,
+    request: Request<B>,
+    gone: oneshot::Receiver<()>,
     refused: BoxFuture<'static, Option<String>>,
-) -> Result<Response<Incoming>, ApiError> {
-    match sender.send_request(request).await {
-        Ok(answer) => Ok(answer),
-        Err(error) => {
-            let cause = timeout(EXPLANATION, refused).await.ok().flatten();
-            Err(unreachable(cause.unwrap_or_else(|| error.to_string())))
-        }
-    }
+) -> Result<Response<Incoming>, ApiError>
+where
+    B: hyper::body::Body + 'static,
+{
+    let error = tokio::select! {
+        // An answer comes before the end of the connection that brought it.
+        biased;
+        answer = sender.send_request(request) => match answer {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error.to_string(),
+        },
+        _ = gone => "the connection has ended".to_owned(),
+    };
+    let cause = timeout(EXPLANATION, refused).await.ok().flatten();
+    Err(unreachable(cause.unwrap_or(error)))
+}
+
+/// Drops what it holds when the work is over.
+async fn holding(held: oneshot::Sender<()>, work: impl Future<Output = ()>) {
+    work.await;
+    drop(held);
 }
 
 fn passed_on(answer: Response<Incoming>) -> Result<Response<Body>, ApiError> {

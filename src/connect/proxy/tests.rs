@@ -254,3 +254,21 @@ async fn a_redirect_is_refused_and_everything_else_passes() {
         let (_, (), ()) = tokio::join!(connection, server, client);
     }
 }
+
+/// A connection that nobody drives stands for one whose end hyper has not noticed.
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_not_waited_for_when_nobody_brings_it() {
+    let (ours, _theirs) = duplex(64);
+    let (sender, connection) = handshake(TokioIo::new(ours)).await.unwrap();
+    let (driven, gone) = oneshot::channel();
+    let refused = Box::pin(async { Some("connection refused".to_owned()) });
+    let request = Request::new(http_body_util::Empty::<bytes::Bytes>::new());
+    let (answer, ()) = tokio::join!(
+        exchange(sender, request, gone, refused),
+        holding(driven, tokio::time::sleep(Duration::from_secs(5))),
+    );
+    let error = answer.unwrap_err();
+    let told = (error.code(), error.message());
+    assert_eq!(told, (503, "error trying to reach service: connection refused"));
+    drop(connection);
+}
