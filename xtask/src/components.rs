@@ -284,6 +284,13 @@ fn server(layout: &Layout, store: StoreKind) -> Component {
         "--log-format".into(),
         "text".into(),
     ];
+    let policy = layout.config("audit-policy.yaml");
+    args.extend([
+        flag("audit-policy-file", &policy),
+        flag("audit-log-path", layout.logs().join("audit.log")),
+        flag("audit-log-maxsize", "500"),
+        flag("audit-log-maxbackup", "1"),
+    ]);
     args.extend(match store {
         StoreKind::Etcd => vec![flag("etcd-servers", format!("http://{OUR_ETCD}"))],
         StoreKind::Embedded => {
@@ -291,8 +298,8 @@ fn server(layout: &Layout, store: StoreKind) -> Component {
         }
     });
     let mut component = component(SERVER, program.clone(), args, Probe::Tcp("10.88.0.1:8443"));
-    // An edit of our server makes another binary, and only that restarts it.
-    component.spec.inputs = vec![program];
+    // An edit of our server makes another binary: that restarts it, and another policy.
+    component.spec.inputs = vec![program, policy];
     component
 }
 

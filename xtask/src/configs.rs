@@ -21,6 +21,8 @@ pub(crate) fn write_all(layout: &Layout) -> Result<()> {
     write_json(&layout.config("cni/10-sandbox-dev.conflist"), &cni(layout))?;
     write_json(&layout.config("kubelet.json"), &kubelet(layout))?;
     write_json(&layout.config("kube-proxy.json"), &kube_proxy(layout))?;
+    let policy = include_str!("manifests/audit-policy.yaml");
+    write(&layout.config("audit-policy.yaml"), policy)?;
     write(&layout.config("resolv.conf"), "# No DNS in this cluster: there is no image for it.\n")?;
     for user in
         ["kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet-client", "admin"]
