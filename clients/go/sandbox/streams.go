@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/tools/remotecommand"
 	"k8s.io/client-go/transport/spdy"
@@ -36,6 +37,16 @@ func (c *Client) Exec(ctx context.Context, target Target, command []string, opti
 	for _, word := range command {
 		request = request.Param("command", word)
 	}
+	return c.stream(ctx, request, options)
+}
+
+// Attach connects to what the container runs already, and returns when that has ended or the streams are closed. TTY must
+// be as the container has it.
+func (c *Client) Attach(ctx context.Context, target Target, options ExecOptions) error {
+	return c.stream(ctx, c.at(http.MethodPost, target, "attach"), options)
+}
+
+func (c *Client) stream(ctx context.Context, request *rest.Request, options ExecOptions) error {
 	for name, wanted := range map[string]bool{
 		"stdin": options.Stdin != nil, "stdout": options.Stdout != nil,
 		"stderr": options.Stderr != nil && !options.TTY, "tty": options.TTY,
@@ -82,14 +93,33 @@ type Forward struct {
 	// Ports with the local ones that were chosen.
 	Ports []portforward.ForwardedPort
 	close func() error
+	done  chan struct{}
 }
 
 // Close ends it, and with it every connection; it tells why it had ended before, if it had.
 func (f *Forward) Close() error { return f.close() }
 
+// Done is closed when the forward has ended, by itself or by Close.
+func (f *Forward) Done() <-chan struct{} { return f.done }
+
+// ForwardOptions is where ports are made reachable.
+type ForwardOptions struct {
+	// Ports are each LOCAL:REMOTE, or :REMOTE for a local one that is free.
+	Ports []string
+	// Addresses to listen on: 127.0.0.1 if there is none.
+	Addresses []string
+	// Out is told of each connection, ErrOut of what goes wrong with one. Both may be nil.
+	Out, ErrOut io.Writer
+}
+
 // PortForward makes ports of a Sandbox reachable on 127.0.0.1. Each is LOCAL:REMOTE, or :REMOTE for a local one that is
 // free. It lasts until it is closed; ctx ends the attempt to open it alone.
 func (c *Client) PortForward(ctx context.Context, target Target, ports ...string) (*Forward, error) {
+	return c.Forward(ctx, target, ForwardOptions{Ports: ports})
+}
+
+// Forward is PortForward with more to choose.
+func (c *Client) Forward(ctx context.Context, target Target, options ForwardOptions) (*Forward, error) {
 	at := c.at(http.MethodPost, target, "portforward").URL()
 	transport, upgrader, err := spdy.RoundTripperFor(c.config)
 	if err != nil {
@@ -102,15 +132,28 @@ func (c *Client) PortForward(ctx context.Context, target Target, ports ...string
 	}
 	dialer := portforward.NewFallbackDialer(tunnel, older, knowsNoWebSocket)
 	stop, ready, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
-	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, ports, stop, ready, io.Discard, io.Discard)
+	addresses, out, errOut := options.Addresses, options.Out, options.ErrOut
+	if len(addresses) == 0 {
+		addresses = []string{"127.0.0.1"}
+	}
+	if out == nil {
+		out = io.Discard
+	}
+	if errOut == nil {
+		errOut = io.Discard
+	}
+	forwarder, err := portforward.NewOnAddresses(dialer, addresses, options.Ports, stop, ready, out, errOut)
 	if err != nil {
 		return nil, err
 	}
-	go func() { done <- forwarder.ForwardPorts() }()
-	forward := &Forward{close: sync.OnceValue(func() error {
+	forward := &Forward{done: make(chan struct{}), close: sync.OnceValue(func() error {
 		close(stop)
 		return <-done
 	})}
+	go func() {
+		done <- forwarder.ForwardPorts()
+		close(forward.done)
+	}()
 	select {
 	case <-ready:
 		forward.Ports, err = forwarder.GetPorts()
