@@ -14,6 +14,12 @@ use crate::test::{for_the_cluster, watch};
 use crate::totals::Totals;
 use crate::{sh, up};
 
+/// Directory, what must be in it, and the flag of its runner that picks tests.
+const GROUPS: [(&str, &str, &str); 3] = [
+    ("python", REQUIREMENTS, "-k"),
+    ("go", "go.mod", "-run"),
+    ("kubectl-sandbox", "go.mod", "-run"),
+];
 const REQUIREMENTS: &str = "requirements-dev.txt";
 
 /// `args` go to each runner: `-run X` means Go's tests and none of Python's, `-k X` the reverse.
@@ -22,7 +28,7 @@ pub(crate) fn run(layout: &Layout, progress: &Progress, args: &[String]) -> Resu
     let clients = layout.root.join("clients");
     let meant = |flag: &str| args.is_empty() || args.iter().any(|arg| arg == flag);
     let mut totals = Totals::default();
-    for (name, marker, flag) in [("python", REQUIREMENTS, "-k"), ("go", "go.mod", "-run")] {
+    for (name, marker, flag) in GROUPS {
         let directory = clients.join(name);
         if !directory.join(marker).exists() || !meant(flag) {
             continue;

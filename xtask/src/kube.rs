@@ -14,6 +14,13 @@ pub(crate) fn kubectl(layout: &Layout) -> Command {
     command.env("KUBECONFIG", layout.kubeconfig());
     // Discovery of the last cluster would lie about this one.
     command.env("KUBECACHEDIR", layout.dev.join("kubectl-cache"));
+    // It looks for plugins there.
+    let mut path = layout.bin().into_os_string();
+    if let Some(rest) = std::env::var_os("PATH") {
+        path.push(":");
+        path.push(rest);
+    }
+    command.env("PATH", path);
     command
 }
 

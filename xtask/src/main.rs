@@ -23,6 +23,7 @@ mod layout;
 mod netns;
 mod node;
 mod pki;
+mod plugin;
 mod preflight;
 mod proc;
 mod progress;

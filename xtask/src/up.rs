@@ -11,7 +11,9 @@ use crate::gobuild::{self, CONTAINERD, GVISOR, KUBERNETES};
 use crate::layout::{FORWARDS, Layout, Lock, NODE_NAME, SERVER};
 use crate::proc::Record;
 use crate::progress::{self, Progress};
-use crate::{cgroups, configs, deps, down, images, kube, netns, node, pki, preflight, server};
+use crate::{
+    cgroups, configs, deps, down, images, kube, netns, node, pki, plugin, preflight, server,
+};
 
 pub(crate) fn run(layout: &Layout, progress: &Progress, args: UpArgs) -> Result<()> {
     let _lock = Lock::take()?;
@@ -28,6 +30,9 @@ pub(crate) fn run(layout: &Layout, progress: &Progress, args: UpArgs) -> Result<
     };
     clean_up_a_dead_cluster(layout, progress)?;
     prepare(layout, args)?;
+    if built.is_some() {
+        plugin::ensure(layout, progress)?;
+    }
     let mut components = components::all(layout, args.sync(), args.store)?;
     components.retain(|component| component.name() != SERVER);
     for component in &components {
@@ -127,6 +132,7 @@ fn print_next_steps(layout: &Layout, args: UpArgs) {
     text.push_str("  cargo xtask kubectl get nodes,pods -A\n");
     if !args.without_server {
         text.push_str("  cargo xtask kubectl get sandboxes,sandboxwarmpools -A\n");
+        text.push_str("  cargo xtask kubectl sandbox doctor\n");
         text.push_str(&format!("  cargo xtask logs {SERVER} -f\n"));
     }
     text.push_str("  cargo xtask status\n  cargo xtask down\n");
