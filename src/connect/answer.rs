@@ -7,12 +7,14 @@ use apiserver::server::response;
 use apiserver::status::ApiError;
 use http::header::{CONTENT_TYPE, HeaderMap};
 use http::{Response, StatusCode};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, Collected, Limited};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::audit::Audited;
 use super::request;
 use super::splice::Ended;
+
+const JSON: &[u8] = b"application/json";
 
 /// The protocol is switched, as the Pod's side did it.
 pub(super) fn switched(headers: &HeaderMap) -> Response<Body> {
@@ -64,6 +66,14 @@ pub(super) async fn refused(
     body: Body,
     bytes_max: usize,
 ) -> Result<Response<Body>, ApiError> {
+    let is_plain = headers.get(CONTENT_TYPE).is_none_or(|kind| !kind.as_bytes().starts_with(JSON));
+    if status == StatusCode::FORBIDDEN && is_plain {
+        // Not kube-apiserver but the kubelet: none of the subprotocols that are offered will do
+        // (`[streaming] pkg/httpstream/httpstream.go` Handshake).
+        let body = Limited::new(body, bytes_max).collect().await.map(Collected::to_bytes);
+        let text = body.map_err(|error| ApiError::service_unavailable(error.to_string()))?;
+        return Err(ApiError::bad_request(String::from_utf8_lossy(&text).trim()));
+    }
     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         // Ours, not the user's: he must neither log in again nor ask for a right on Pods.
         let text = "the server may not open streams to Pods; see its ClusterRole";

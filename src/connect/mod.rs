@@ -134,4 +134,6 @@ impl Rows {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

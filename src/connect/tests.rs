@@ -294,6 +294,19 @@ async fn an_answer_without_a_stream_is_told_within_limits() {
     }
 }
 
+#[tokio::test]
+async fn a_refusal_of_the_kubelet_is_the_users() {
+    let text = "unable to upgrade: unable to negotiate protocol: client supports [v99]\n";
+    for kind in [&[("content-type", "text/plain; charset=utf-8")][..], &[]] {
+        let head = headers(kind);
+        let answered =
+            |max| answer::refused(StatusCode::FORBIDDEN, &head, response::full(text), max);
+        let error = answered(1000).await.unwrap_err();
+        assert_eq!((error.code(), error.message()), (400, text.trim()));
+        assert_eq!(answered(10).await.unwrap_err().code(), 503);
+    }
+}
+
 const LONG: Duration = Duration::from_secs(3600);
 const LIMITS: Limits = Limits { idle: LONG, lifetime: LONG };
 

@@ -11,6 +11,8 @@ mod address;
 mod backend;
 mod headers;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use std::time::Duration;

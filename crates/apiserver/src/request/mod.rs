@@ -6,6 +6,9 @@ pub mod operation;
 pub mod options;
 pub mod query;
 
+#[cfg(test)]
+mod properties;
+
 pub use self::info::RequestInfo;
 pub use self::operation::Operation;
 pub use self::options::{

@@ -3,6 +3,7 @@
 //! Our own loop because the chain needs the peer's certificates, and because each connection has
 //! limits of its own: handshake, idle time, age (so that clients spread over replicas again).
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use rustls_pki_types::CertificateDer;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -26,6 +28,9 @@ use crate::tasks::{CancellationToken, OnExit, Tasks};
 pub struct ListenerConfig {
     /// Open at once; more wait in the kernel's queue.
     pub connections_max: usize,
+    /// A peer that has gone without a word is found after about twice this, also on connections that
+    /// have been upgraded and on which nothing is sent.
+    pub tcp_keepalive: Duration,
     pub handshake_timeout: Duration,
     /// For the head of an HTTP/1 request.
     pub header_read_timeout: Duration,
@@ -47,6 +52,7 @@ impl Default for ListenerConfig {
     fn default() -> Self {
         Self {
             connections_max: 4096,
+            tcp_keepalive: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(10),
             header_read_timeout: Duration::from_secs(32),
             header_bytes_max: 1 << 20,
@@ -99,8 +105,8 @@ impl Listener {
     }
 
     async fn connection(&self, tcp: TcpStream, address: IpAddr) {
-        if let Err(error) = tcp.set_nodelay(true) {
-            debug!(error = %error, "can't set TCP_NODELAY");
+        if let Err(error) = self.set_options(&tcp) {
+            debug!(error = %error, "can't set options of a connection");
         }
         let handshake = self.acceptor.accept(tcp);
         let tls = match tokio::time::timeout(self.config.handshake_timeout, handshake).await {
@@ -133,6 +139,19 @@ impl Listener {
         if let Err(error) = result {
             debug!(error = %error, "connection ended");
         }
+    }
+
+    /// Go's servers, and so kube-apiserver, send keepalives as well (`net.ListenConfig`). No limit for
+    /// what is sent and not acknowledged (TCP_USER_TIMEOUT): it would end a reader that pauses, whose
+    /// kernel answers. Where something is on its way the kernel gives up by itself, in a quarter of an
+    /// hour.
+    fn set_options(&self, tcp: &TcpStream) -> io::Result<()> {
+        tcp.set_nodelay(true)?;
+        let after = self.config.tcp_keepalive;
+        let probes = 3;
+        let keepalive = TcpKeepalive::new().with_time(after).with_retries(probes);
+        let socket = SockRef::from(tcp);
+        socket.set_tcp_keepalive(&keepalive.with_interval(after / probes))
     }
 
     /// Returns when the connection should take no more requests.
