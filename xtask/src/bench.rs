@@ -35,6 +35,12 @@ pub(crate) fn run(
             up::run(layout, progress, UpArgs { no_fsync, ..release })?;
             with_fake_nodes(layout, progress, &suite, &program)?
         }
+        "exec" => {
+            up::run(layout, progress, release)?;
+            let mut command = inside(layout, &suite, &program)?;
+            command.env("BENCH_SERVER_PID", pid(layout, SERVER)?);
+            command
+        }
         _ => {
             up::run(layout, progress, release)?;
             let mut go = Command::new("go");
