@@ -1,18 +1,13 @@
 //! Answers of the cluster that switch no protocol.
 
-use std::io;
-
 use apiserver::server::Body;
 use apiserver::server::response;
 use apiserver::status::ApiError;
 use http::header::{CONTENT_TYPE, HeaderMap};
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt as _, Collected, Limited};
-use tokio::sync::OwnedSemaphorePermit;
 
-use super::audit::Audited;
 use super::request;
-use super::splice::Ended;
 
 const JSON: &[u8] = b"application/json";
 
@@ -24,36 +19,9 @@ pub(super) fn switched(headers: &HeaderMap) -> Response<Body> {
     switched
 }
 
-/// A stream's body, which holds its place among the streams until it has been sent or dropped.
-pub(super) fn streamed(
-    headers: &HeaderMap,
-    body: Body,
-    held: OwnedSemaphorePermit,
-    audited: Audited,
-) -> Response<Body> {
-    let mut passing = Passing { audited: Some(audited), bytes: 0, _held: held };
-    let body = body.map_err(io::Error::other).map_frame(move |frame| {
-        // All of it belongs in here, not the one field.
-        let passing = &mut passing;
-        passing.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-        frame
-    });
-    with(StatusCode::OK, headers, body.boxed_unsync())
-}
-
-/// A body on its way.
-struct Passing {
-    audited: Option<Audited>,
-    bytes: u64,
-    _held: OwnedSemaphorePermit,
-}
-
-impl Drop for Passing {
-    fn drop(&mut self) {
-        if let Some(audited) = self.audited.take() {
-            audited.end(Ended::Closed, (0, self.bytes), None);
-        }
-    }
+/// A log's body with its head.
+pub(super) fn streamed(headers: &HeaderMap, body: Body) -> Response<Body> {
+    with(StatusCode::OK, headers, body)
 }
 
 /// An error in the cluster's words, as far as they are for the user.

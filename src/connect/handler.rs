@@ -1,5 +1,6 @@
 //! One request for a stream, from the Sandbox to the open connection.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,14 +12,16 @@ use apiserver::tasks::OnExit;
 use async_trait::async_trait;
 use http::header::UPGRADE;
 use http::{HeaderMap, Response, StatusCode};
+use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
-use tracing::info_span;
+use tracing::{Span, info_span};
 
 use super::activity::Activity;
 use super::audit::Audited;
 use super::found::{Entrance, Found, Origin};
 use super::kind::Kind;
+use super::log::Log;
 use super::metrics::StreamMetrics;
 use super::session::Session;
 use super::watched::Watched;
@@ -80,8 +83,12 @@ impl Connect for Handler {
                 Ok(answer::switched(&headers))
             }
             (Opened { status: StatusCode::OK, headers, content: Content::Body(body) }, None) => {
-                let audited = self.audited(&asked, &found, (&pod.meta.key, &container));
-                Ok(answer::streamed(&headers, body, held, audited))
+                let to = (&pod.meta.key, container.as_str());
+                let audited = self.audited(&asked, &found, to);
+                let of = (self.kind, self.shared.clone(), self.span(&asked, &found, to.0));
+                let watched = (self.watched(&asked, found)?, asked.tasks.stopping().clone());
+                let body = body.map_err(io::Error::other).boxed_unsync();
+                Ok(answer::streamed(&headers, Log::follow(body, of, watched, audited, held)))
             }
             (Opened { status, headers, content: Content::Body(body) }, _) => {
                 answer::refused(status, &headers, body, self.shared.config.error_bytes_max).await
@@ -112,29 +119,37 @@ impl Handler {
         held: OwnedSemaphorePermit,
     ) -> Result<Session, ApiError> {
         let audited = self.audited(asked, &found, to);
-        let sandboxes = self.entrance.get()?;
-        let user = asked.permit.user();
-        let span = info_span!(
+        let span = self.span(asked, &found, to.0);
+        let shared = self.shared.clone();
+        let clock = self.entrance.get()?.clock.clone();
+        let usage = shared.activity.begin(&found.object, clock);
+        let watched = self.watched(asked, found)?;
+        let stopping = asked.tasks.stopping().clone();
+        let (kind, usage, held) = (self.kind, Arc::new(usage), held.into());
+        Ok(Session { kind, shared, usage, span, watched, stopping, held, audited })
+    }
+
+    fn span(&self, asked: &ConnectRequest<'_>, found: &Found, pod: &ObjectKey) -> Span {
+        info_span!(
             "stream",
             kind = self.kind.name,
-            user = user.name,
+            user = asked.permit.user().name,
             sandbox = %found.object.key(),
-            pod = to.0.name,
-        );
-        let shared = self.shared.clone();
-        let usage = shared.activity.begin(&found.object, sandboxes.clock.clone());
-        let watched = Watched {
+            pod = pod.name,
+        )
+    }
+
+    fn watched(&self, asked: &ConnectRequest<'_>, found: Found) -> Result<Watched, ApiError> {
+        let sandboxes = self.entrance.get()?;
+        Ok(Watched {
             store: sandboxes.store.clone(),
             permit: sandboxes.permit.clone(),
             object: found.object,
             authorizer: asked.authorizer.clone(),
-            user: user.clone(),
+            user: asked.permit.user().clone(),
             right: asked.permit.attributes().cloned(),
-            recheck: shared.config.recheck_period,
-        };
-        let stopping = asked.tasks.stopping().clone();
-        let (kind, usage, held) = (self.kind, Arc::new(usage), held.into());
-        Ok(Session { kind, shared, usage, span, watched, stopping, held, audited })
+            recheck: self.shared.config.recheck_period,
+        })
     }
 
     /// `to` a Pod, and the container where the user names none.

@@ -32,6 +32,7 @@ mod found;
 mod frames;
 mod handler;
 mod kind;
+mod log;
 mod metrics;
 mod proxy;
 mod request;

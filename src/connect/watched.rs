@@ -38,6 +38,14 @@ impl Watched {
         }
     }
 
+    /// The same for a log: it ends with its Pod, after the last words.
+    pub(super) async fn barred(self, stop: CancellationToken) -> Ended {
+        match self.over(stop).await {
+            Ended::Suspended | Ended::Deleted => std::future::pending().await,
+            why => why,
+        }
+    }
+
     async fn changed(&self) -> Ended {
         let owner = controller(&self.object);
         let mut from = self.object.clone();

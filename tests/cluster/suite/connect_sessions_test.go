@@ -182,8 +182,59 @@ func TestASessionEndsWithItsRight(t *testing.T) {
 	waitReady(t, ns, "box")
 	temporary := streamer(t, ns, "temporary", "exec", "create", "get")
 	ended := session(t, temporary, "WebSocket", ns, "box")
-	if err := core.RbacV1().Roles(ns).Delete(context.Background(), "temporary", metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
+	reader := streamer(t, ns, "reader", "log", "get")
+	followed := follow(t, reader, ns, "box")
+	for _, role := range []string{"temporary", "reader"} {
+		if err := core.RbacV1().Roles(ns).Delete(context.Background(), role, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	mustEnd(t, "without its right", ended, "the right to this stream was withdrawn")
+	mustEnd(t, "a log without its right", followed, "EOF")
+}
+
+// follow a log and tell how that ended: with "EOF" in the error if it breaks off, and without an error if it is whole.
+func follow(t *testing.T, config *rest.Config, ns, name string) <-chan error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
+	t.Cleanup(cancel)
+	config = rest.CopyConfig(config)
+	// In HTTP/1.1 what breaks off is an unexpected end.
+	config.NextProtos = []string{"http/1.1"}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, config.Host+sandboxPath(ns, name)+"/log?follow=true", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := httpClient(t, config).Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer.StatusCode != http.StatusOK {
+		t.Fatalf("log: %s", answer.Status)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		defer answer.Body.Close()
+		_, err := io.Copy(io.Discard, answer.Body)
+		ended <- err
+	}()
+	return ended
+}
+
+// TestALogEndsWithItsPod, and with what that said last.
+func TestALogEndsWithItsPod(t *testing.T) {
+	calm(t)
+	ns := namespace(t)
+	createSandbox(t, ns, "box")
+	waitReady(t, ns, "box")
+	followed := follow(t, admin, ns, "box")
+	mustAct(t, ns, "box", "suspend", "")
+	select {
+	case err := <-followed:
+		if err != nil {
+			t.Errorf("it broke off: %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("it goes on")
+	}
 }
