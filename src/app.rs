@@ -60,12 +60,14 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut subresources = resources::sandbox::actions::subresources();
     let streams = Arc::new(cluster.clone());
     let rows = connect::Rows::new(streams, connect::Config::default());
+    let mut of_claims = claims::on_claims(&subresources, &rows.entrance);
+    of_claims.extend(rows.claim);
     subresources.extend(rows.sandbox);
     let entrance = Entrance::default();
     let extensions = Extensions {
         sandbox: subresources,
         sandbox_decorator: Some(Arc::new(rows.activity)),
-        claim: rows.claim,
+        claim: of_claims,
         warm_pool: vec![entrance.action()],
         claim_creation: Some(entrance.creation()),
     };

@@ -18,6 +18,7 @@
 //!    to. Nothing is written to the cluster before.
 //! 3. Whoever waits has a stored claim. Memory holds only the order.
 
+mod actions;
 mod bind;
 mod bound;
 mod handler;
@@ -47,6 +48,7 @@ use apiserver::status::ApiError;
 use apiserver::tasks::Tasks;
 use sandbox_api::keys;
 
+pub use self::actions::on_claims;
 pub use self::handler::Entrance;
 use self::keeper::Keeper;
 pub use self::lookup::Lookup;

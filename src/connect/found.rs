@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use apiserver::auth::{Attributes, Permit};
 use apiserver::clock::Clock;
-use apiserver::meta::{Object, ObjectKey};
+use apiserver::meta::{GroupResource, Object, ObjectKey};
 use apiserver::registry::Store;
 use apiserver::request::GetOptions;
 use apiserver::resource::ConnectRequest;
@@ -33,6 +33,36 @@ pub struct Sandboxes {
 impl std::fmt::Debug for Sandboxes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sandboxes").finish_non_exhaustive()
+    }
+}
+
+impl Sandboxes {
+    /// The Sandbox that a claim is bound to: the first, if there are several.
+    ///
+    /// # Errors
+    /// 409 where there is none, or none any more.
+    pub async fn of_claim(
+        &self,
+        named: &Object,
+        resource: &GroupResource,
+    ) -> Result<Object, ApiError> {
+        let claim: SandboxClaim = named.to_typed().map_err(ApiError::internal)?;
+        let conflict = |text: &str| ApiError::conflict(resource, named.name(), text);
+        let bound = claim.status.and_then(|status| status.sandbox);
+        let bound = bound.ok_or_else(|| conflict("the claim is not bound to a Sandbox"))?;
+        let key = ObjectKey { namespace: named.key().namespace, name: bound.name };
+        let object = match self.store.get(&self.permit, &key, &GetOptions::default()).await {
+            Ok(object) => Arc::unwrap_or_clone(object),
+            Err(error) if error.is_not_found() => {
+                return Err(conflict("the claim's Sandbox no longer exists"));
+            }
+            Err(error) => return Err(error),
+        };
+        // A name may be somebody else's by now.
+        if bound.uid.as_deref() != Some(object.uid()) || controller(&object) != Some(named.uid()) {
+            return Err(conflict("the claim's Sandbox no longer exists"));
+        }
+        Ok(object)
     }
 }
 
@@ -66,25 +96,8 @@ impl Handler {
         if self.origin == Origin::Sandbox {
             return Found::of(Arc::unwrap_or_clone(named));
         }
-        let claim: SandboxClaim = named.to_typed().map_err(ApiError::internal)?;
         let resource = asked.store.def().group_resource();
-        let conflict = |text: &str| ApiError::conflict(&resource, &asked.key.name, text);
-        let bound = claim.status.and_then(|status| status.sandbox);
-        let bound = bound.ok_or_else(|| conflict("the claim is not bound to a Sandbox"))?;
-        let key = ObjectKey { namespace: asked.key.namespace.clone(), name: bound.name };
-        let Sandboxes { store, permit, .. } = self.entrance.get()?;
-        let object = match store.get(permit, &key, &now).await {
-            Ok(object) => Arc::unwrap_or_clone(object),
-            Err(error) if error.is_not_found() => {
-                return Err(conflict("the claim's Sandbox no longer exists"));
-            }
-            Err(error) => return Err(error),
-        };
-        // A name may be somebody else's by now.
-        if bound.uid.as_deref() != Some(object.uid()) || controller(&object) != Some(named.uid()) {
-            return Err(conflict("the claim's Sandbox no longer exists"));
-        }
-        Found::of(object)
+        Found::of(self.entrance.get()?.of_claim(&named, &resource).await?)
     }
 
     /// Resumes a suspended Sandbox if the user may, and waits until it runs. One that is on its way

@@ -60,6 +60,45 @@ func TestStreamsOfAClaim(t *testing.T) {
 	}
 }
 
+// TestActionsOfAClaim do to its Sandbox what its own do, with a right on the claim alone.
+func TestActionsOfAClaim(t *testing.T) {
+	calm(t)
+	ns := namespace(t)
+	makePool(t, ns, "acted", 1)
+	got := send(t, admin, http.MethodPost, poolPath(ns, "acted")+"/claim", asJSON, `{"metadata":{"name":"mine"}}`)
+	box := boundTo(claimed(t, got, http.StatusCreated), "name")
+	bindRule(t, ns, "holder", []string{"sandboxclaims/suspend", "sandboxclaims/resume", "sandboxclaims/restart"}, "create")
+	holder := user(t, "holder-of-"+ns)
+	eventually(t, "right of holder", patience, func() (bool, string) {
+		got := send(t, holder, http.MethodPost, claimPath(ns, "absent")+"/restart", "", "")
+		return got.code == http.StatusNotFound, got.body
+	})
+	started := func() string {
+		at, _, _ := unstructured.NestedString(getSandbox(t, ns, box).Object, "status", "startTime")
+		return at
+	}
+	for _, step := range []struct{ action, phase string }{{"suspend", "Suspended"}, {"resume", "Running"}, {"restart", "Running"}} {
+		before := started()
+		got := send(t, holder, http.MethodPost, claimPath(ns, "mine")+"/"+step.action+"?wait=true", "", "")
+		if got.code != http.StatusOK {
+			t.Fatalf("%s: %d %s", step.action, got.code, got.body)
+		}
+		acted := &unstructured.Unstructured{Object: got.object(t)}
+		if acted.GetKind() != "Sandbox" || acted.GetName() != box || phase(acted) != step.phase {
+			t.Errorf("%s: %s", step.action, got.body)
+		}
+		if step.action == "restart" && started() == before {
+			t.Error("restart did not wait")
+		}
+	}
+	got = send(t, asDirectly(t, holder), http.MethodPost, sandboxPath(ns, box)+"/suspend", "", "")
+	mustFail(t, got, http.StatusForbidden, "Forbidden", cannot(ns, "holder", "create", "sandboxes/suspend", box))
+	body := `{"metadata":{"name":"gang"},"spec":{"replicas":2}}`
+	claimed(t, send(t, admin, http.MethodPost, poolPath(ns, "acted")+"/claim?wait=bound", asJSON, body), http.StatusCreated)
+	got = send(t, admin, http.MethodPost, claimPath(ns, "gang")+"/suspend", "", "")
+	mustFail(t, got, http.StatusConflict, "Conflict", `Operation cannot be fulfilled on sandboxclaims.sandbox.x-k8s.io "gang": the claim has 2 Sandboxes; act on them by their names`)
+}
+
 func TestASandboxIsWokenByItsUse(t *testing.T) {
 	calm(t)
 	ns := namespace(t)

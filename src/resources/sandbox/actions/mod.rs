@@ -1,6 +1,6 @@
 //! The Sandbox's typed verbs: `suspend`, `resume` and `restart`. Each is one guarded write of what
-//! an edit of the object would write; the loop does the rest. With `?wait=true`, `suspend` and
-//! `resume` answer when the loop has done it.
+//! an edit of the object would write; the loop does the rest. With `?wait=true` they answer when
+//! the loop has done it.
 
 mod mode;
 mod restart;
@@ -30,7 +30,7 @@ pub fn subresources() -> Vec<Subresource> {
     vec![
         action("suspend", "SandboxSuspendOptions", WAITING, mode(OperatingMode::Suspended)),
         action("resume", "SandboxResumeOptions", WAITING, mode(OperatingMode::Running)),
-        action("restart", "SandboxRestartOptions", &[], Arc::new(Restart::new(clock))),
+        action("restart", "SandboxRestartOptions", WAITING, Arc::new(Restart::new(clock))),
     ]
 }
 

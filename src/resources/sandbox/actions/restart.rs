@@ -14,6 +14,7 @@ use sandbox_api::{Sandbox, keys};
 use serde_json::{Map, Value};
 
 use super::rules::{Verdict, restart};
+use super::wait::{Wait, wait_for_another_pod};
 
 pub(super) struct Restart {
     clock: Arc<dyn Clock>,
@@ -28,9 +29,8 @@ impl Restart {
 #[async_trait]
 impl Action for Restart {
     async fn call(&self, request: ActionRequest<'_>) -> Result<ActionResponse, ApiError> {
-        if request.query.iter().any(|(name, value)| name == "wait" && value != "false") {
-            return Err(ApiError::bad_request("restart does not wait; watch the Sandbox instead"));
-        }
+        // Refused before anything is written.
+        let wait = Wait::parse(&request.query)?;
         let resource = request.store.def().group_resource();
         // Finer than seconds: each restart is one of its own.
         let now = self.clock.now();
@@ -51,6 +51,12 @@ impl Action for Restart {
             .store
             .mutate(request.permit, &request.key, Part::Main, &options, request.warnings, change)
             .await?;
+        let object = match wait {
+            Some(limit) => {
+                wait_for_another_pod(request.store, request.permit, object, limit).await?
+            }
+            None => object,
+        };
         Ok(ActionResponse { code: 200, object })
     }
 }

@@ -7,6 +7,7 @@ use apiserver::meta::Object;
 use apiserver::registry::Store;
 use apiserver::status::ApiError;
 use sandbox_api::{OperatingMode, Sandbox, condition};
+use serde_json::Value;
 
 use crate::wait::{last, reached, timeout};
 
@@ -43,11 +44,41 @@ pub(super) async fn wait_for(
         OperatingMode::Running => (condition::READY, "Ready"),
         OperatingMode::Suspended => (condition::SUSPENDED, "Suspended"),
     };
+    let done = |object: &Object| says(object, kind, generation);
+    wait_until(store, permit, written, (text, done), limit).await
+}
+
+/// Waits until the Sandbox is ready with a Pod that was not there when `written` was.
+pub(super) async fn wait_for_another_pod(
+    store: &Store,
+    permit: &Permit,
+    written: Object,
+    limit: Duration,
+) -> Result<Object, ApiError> {
+    let (generation, before) = (written.generation(), started(&written));
+    let done = move |object: &Object| {
+        started(object) != before && says(object, condition::READY, generation)
+    };
+    wait_until(store, permit, written, ("Ready again", done), limit).await
+}
+
+/// When the present Pod was started.
+fn started(object: &Object) -> Option<String> {
+    object.at("status.startTime").and_then(Value::as_str).map(str::to_owned)
+}
+
+async fn wait_until(
+    store: &Store,
+    permit: &Permit,
+    written: Object,
+    (text, wanted): (&str, impl Fn(&Object) -> bool),
+    limit: Duration,
+) -> Result<Object, ApiError> {
     let name = written.name().to_owned();
     // The front and our own chain take the same parameter as the request's deadline; the typed
     // answer must come before theirs.
     let patience = limit - (limit / 10).min(MARGIN);
-    let done = reached(store, permit, written, |object| says(object, kind, generation));
+    let done = reached(store, permit, written, wanted);
     match tokio::time::timeout(patience, done).await {
         Ok(result) => result,
         Err(_) => Err(ApiError::timeout(&format!(
