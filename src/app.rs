@@ -37,7 +37,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
-    let client = client(&config).await?;
+    let (client, streaming) = clients(&config).await?;
     let aggregated = AggregatedConfig {
         listen: config.listen,
         tls_cert_file: config.tls_cert_file.clone(),
@@ -56,7 +56,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         audit: config.audit.as_ref().map(open_audit).transpose()?.unwrap_or_default(),
     };
     let mut host = Host::connect(aggregated, client).await?;
-    let cluster = KubeCluster::new(host.client(), cluster::kube::Config::default());
+    let cluster = KubeCluster::new(host.client(), streaming, cluster::kube::Config::default());
     let mut subresources = resources::sandbox::actions::subresources();
     let streams = Arc::new(cluster.clone());
     let rows = connect::Rows::new(streams, connect::Config::default());
@@ -224,7 +224,8 @@ fn provision(config: &Config, host: &mut Host, cluster: KubeCluster, store: Stor
     host.metrics.register(|registry| registry.register_collector(Box::new(metrics)));
 }
 
-async fn client(config: &Config) -> anyhow::Result<kube::Client> {
+/// The cluster's client, and one for streams.
+async fn clients(config: &Config) -> anyhow::Result<(kube::Client, kube::Client)> {
     let kube_config = match &config.kubeconfig {
         Some(path) => {
             let kubeconfig = kube::config::Kubeconfig::read_from(path)
@@ -233,7 +234,14 @@ async fn client(config: &Config) -> anyhow::Result<kube::Client> {
         }
         None => kube::Config::incluster().context("no --kubeconfig, and not in a cluster")?,
     };
-    kube::Client::try_from(kube_config).context("making the cluster's client")
+    let client = kube::Client::try_from(kube_config.clone());
+    let client = client.context("making the cluster's client")?;
+    // What lies behind a proxy only kube's own reaches.
+    if kube_config.proxy_url.is_some() {
+        return Ok((client.clone(), client));
+    }
+    let streaming = cluster::kube::dial::streaming(&kube_config);
+    Ok((client, streaming.context("making the client for streams")?))
 }
 
 fn open_audit(config: &config::Audit) -> anyhow::Result<Audit> {

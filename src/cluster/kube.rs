@@ -1,6 +1,7 @@
 //! The real host cluster: the one product file that holds a `kube::Client`.
 
 mod convert;
+pub mod dial;
 mod events;
 mod policies;
 mod streams;
@@ -78,6 +79,8 @@ pub struct KubeCluster(Arc<Inner>);
 
 struct Inner {
     client: Client,
+    /// For streams alone: see [`dial`].
+    streaming: Client,
     config: Config,
     caches: Caches,
     runtime_classes: Mutex<Option<Vec<RuntimeClassView>>>,
@@ -94,12 +97,13 @@ impl fmt::Debug for KubeCluster {
 }
 
 impl KubeCluster {
-    pub fn new(client: Client, config: Config) -> Self {
+    pub fn new(client: Client, streaming: Client, config: Config) -> Self {
         let (changes, _) = broadcast::channel(config.changes_max);
         let (policy_changes, _) = broadcast::channel(config.changes_max);
         let recorder = events::recorder(client.clone(), &config.manager);
         Self(Arc::new(Inner {
             client,
+            streaming,
             config,
             caches: Caches::default(),
             runtime_classes: Mutex::default(),

@@ -34,7 +34,7 @@ impl Streams for KubeCluster {
         *request.headers_mut() = stream.headers;
         let limit = self.0.config.stream_timeout;
         let open = async {
-            let mut response = self.0.client.send(request).await.map_err(unavailable)?;
+            let mut response = self.0.streaming.send(request).await.map_err(unavailable)?;
             let content = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 let upgraded = hyper::upgrade::on(&mut response).await.map_err(unavailable)?;
                 Some(Content::Switched(Box::new(TokioIo::new(upgraded))))
@@ -51,7 +51,7 @@ impl Streams for KubeCluster {
 
     async fn dial(&self, pod: &ObjectKey, port: u16) -> Result<Dialed, ClusterError> {
         let namespace = pod.namespace.as_deref().unwrap_or_default();
-        let pods = Api::<Pod>::namespaced(self.0.client.clone(), namespace);
+        let pods = Api::<Pod>::namespaced(self.0.streaming.clone(), namespace);
         let limit = self.0.config.stream_timeout;
         let ports = [port];
         let opening = tokio::time::timeout(limit, pods.portforward(&pod.name, &ports));
