@@ -2,7 +2,7 @@
 //! of a command: RFC 6455 sections 5.2 and 5.5, and `[streaming] pkg/httpstream/wsstream` for the
 //! channels. Nothing else of them is understood.
 
-use serde_json::Value;
+use super::status::Status;
 
 /// The longest header: two bytes, a length of eight. A server masks nothing.
 const HEADER_MAX: usize = 10;
@@ -14,8 +14,6 @@ const CLOSE: u8 = 0x88;
 const OPCODE: u8 = 0x0f;
 /// The channel of a command's Status, from v4 on.
 const STATUS_CHANNEL: u8 = 3;
-/// More of it is not kept.
-const STATUS_BYTES_MAX: usize = 4096;
 
 /// Follows a server's frames byte by byte.
 #[derive(Debug, Default)]
@@ -29,7 +27,7 @@ pub(super) struct Frames {
     is_data: bool,
     /// The message's, once its first byte has come.
     channel: Option<u8>,
-    status: Vec<u8>,
+    status: Status,
 }
 
 impl Frames {
@@ -62,21 +60,12 @@ impl Frames {
         let Some(first) = bytes.first().filter(|_| self.is_data) else { return };
         let rest = if self.channel.is_none() { &bytes[1..] } else { bytes };
         if *self.channel.get_or_insert(*first) == STATUS_CHANNEL {
-            let room = STATUS_BYTES_MAX - self.status.len();
-            self.status.extend(&rest[..rest.len().min(room)]);
+            self.status.extend(rest);
         }
     }
 
-    /// Of the command, if the Pod's side has told how it ended
-    /// (`[kubernetes] pkg/kubelet/../remotecommand`: a `metav1.Status`).
     pub(super) fn exit_code(&self) -> Option<i64> {
-        let status: Value = serde_json::from_slice(&self.status).ok()?;
-        if status["status"] == "Success" {
-            return Some(0);
-        }
-        let causes = status["details"]["causes"].as_array()?;
-        let cause = causes.iter().find(|cause| cause["reason"] == "ExitCode")?;
-        cause["message"].as_str()?.parse().ok()
+        self.status.exit_code()
     }
 
     /// Of the payload, once the header is whole.
@@ -180,11 +169,6 @@ mod tests {
                 assert_eq!(frames.exit_code(), expected, "{}", String::from_utf8_lossy(&stream));
             }
         }
-        let mut frames = Frames::default();
-        for _ in 0..10 {
-            frames.pass(&frame(0x82, &on(3, &"x".repeat(1000))));
-        }
-        assert_eq!(frames.status.len(), STATUS_BYTES_MAX);
     }
 
     #[test]

@@ -37,7 +37,9 @@ mod metrics;
 mod proxy;
 mod request;
 mod session;
+mod spdy;
 mod splice;
+mod status;
 mod target;
 mod watched;
 

@@ -11,10 +11,9 @@ use tracing::{Instrument as _, Span, info};
 
 use super::activity::InUse;
 use super::audit::Audited;
-use super::frames::Frames;
 use super::handler::Shared;
 use super::kind::Kind;
-use super::splice::{Ended, Limits, limited, splice};
+use super::splice::{Ended, Limits, Protocol, limited, splice};
 use super::watched::Watched;
 use crate::cluster::streams::Io;
 
@@ -36,15 +35,15 @@ impl Session {
         let limits = self.limits();
         let Self { kind, shared, usage, span, watched, stopping, held, audited } = self;
         let work = async {
-            let mut frames = websocket.then(Frames::default);
+            let mut protocol = Protocol::new(websocket);
             let ended = match timeout(shared.config.upgrade_timeout, client).await {
                 Ok(Ok(client)) => {
                     let over = watched.over(stopping);
-                    splice(TokioIo::new(client), pod, limits, frames.as_mut(), &usage, over).await
+                    splice(TokioIo::new(client), pod, limits, &mut protocol, &usage, over).await
                 }
                 _ => Ended::Broken,
             };
-            (ended, frames.and_then(|frames| frames.exit_code()))
+            (ended, protocol.exit_code())
         };
         counted(kind, &shared, work, &usage, audited).instrument(span).await;
         drop(held);

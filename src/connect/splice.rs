@@ -10,11 +10,44 @@ use tokio_util::io::InspectWriter;
 
 use super::activity::InUse;
 use super::frames::{Frames, close};
+use super::spdy;
 use crate::cluster::streams::Io;
 
 const BUFFER_BYTES: usize = 32 << 10;
 /// For the last word: whoever does not read it must not keep the stream.
 const GOODBYE: Duration = Duration::from_secs(1);
+
+/// What a client and a Pod have agreed on, as far as it is followed.
+#[derive(Debug)]
+pub(super) enum Protocol {
+    WebSocket(Frames),
+    Spdy(spdy::Frames),
+}
+
+impl Protocol {
+    pub(super) fn new(is_websocket: bool) -> Self {
+        if is_websocket {
+            Self::WebSocket(Frames::default())
+        } else {
+            Self::Spdy(Default::default())
+        }
+    }
+
+    fn pass(&mut self, bytes: &[u8]) {
+        match self {
+            Self::WebSocket(frames) => frames.pass(bytes),
+            Self::Spdy(frames) => frames.pass(bytes),
+        }
+    }
+
+    /// Of a command that has ended, as the Pod's side tells it.
+    pub(super) fn exit_code(&self) -> Option<i64> {
+        match self {
+            Self::WebSocket(frames) => frames.exit_code(),
+            Self::Spdy(frames) => frames.exit_code(),
+        }
+    }
+}
 
 /// Why a stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,13 +107,12 @@ pub(super) struct Limits {
 /// Copies until either end is through, as kube-apiserver's own proxy does: Kubernetes' protocols
 /// know no half-closed connection (`[apimachinery] pkg/util/proxy/upgradeaware.go`). What the Pod
 /// has said when it takes no more is still passed on. Or until
-/// `over` says why not; over a WebSocket, whose frames are followed, the client is told so, if it is
-/// not in the middle of one.
+/// `over` says why not; over a WebSocket the client is told so, if it is not in the middle of a frame.
 pub(super) async fn splice(
     client: impl Io,
     pod: impl Io,
     limits: Limits,
-    mut frames: Option<&mut Frames>,
+    protocol: &mut Protocol,
     usage: &InUse,
     over: impl Future<Output = Ended>,
 ) -> Ended {
@@ -89,9 +121,7 @@ pub(super) async fn splice(
     let ended = |result: io::Result<()>| if result.is_ok() { Ended::Closed } else { Ended::Broken };
     let why = {
         let counted = InspectWriter::new(&mut client_write, |bytes: &[u8]| {
-            if let Some(frames) = &mut frames {
-                frames.pass(bytes);
-            }
+            protocol.pass(bytes);
         });
         let mut to_client = pin!(pump(pod_read, counted, |count| usage.received(count)));
         tokio::select! {
@@ -106,7 +136,7 @@ pub(super) async fn splice(
             why = limited(limits, usage, over) => why,
         }
     };
-    let may_speak = frames.is_some_and(|frames| frames.is_between());
+    let may_speak = matches!(protocol, Protocol::WebSocket(frames) if frames.is_between());
     if let Some((code, reason)) = why.goodbye().filter(|_| may_speak) {
         let last = async {
             client_write.write_all(&close(code, reason)).await?;

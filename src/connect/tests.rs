@@ -13,10 +13,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
 use super::activity::InUse;
 use super::found::starts;
-use super::frames::Frames;
 use super::kind::{ALL, Kind};
 use super::request::{query, switched_headers, upgrade_headers};
-use super::splice::{Ended, Limits, splice};
+use super::splice::{Ended, Limits, Protocol, splice};
 use super::{answer, target};
 use crate::cluster::streams::PodFacts;
 use crate::cluster::{ChildMeta, Owner, PodPhase};
@@ -336,9 +335,9 @@ async fn bytes_go_both_ways_until_either_end_is_through() {
         tokio::time::timeout(LONG / 2, ends).await.unwrap();
     };
     let usage = InUse::for_tests();
-    let mut frames = Frames::default();
+    let mut protocol = Protocol::new(true);
     let (ended, ()) =
-        tokio::join!(splice(ours, theirs, LIMITS, Some(&mut frames), &usage, pending()), ends);
+        tokio::join!(splice(ours, theirs, LIMITS, &mut protocol, &usage, pending()), ends);
     assert_eq!(usage.bytes(), (26, 25));
     assert_eq!(ended, Ended::Closed);
 }
@@ -367,12 +366,12 @@ async fn a_stream_that_is_ended_says_why() {
                     None => pending().await,
                 }
             };
-            let mut frames = Frames::default();
+            let mut protocol = Protocol::new(websocket);
             let got = splice(
                 ours,
                 theirs,
                 Limits { idle, lifetime },
-                websocket.then_some(&mut frames),
+                &mut protocol,
                 &InUse::for_tests(),
                 over,
             )
@@ -398,7 +397,8 @@ async fn who_takes_no_more_is_still_heard() {
         client.write_all(b"more than it cares for").await.unwrap();
         pod.write_all(b"exit code").await.unwrap();
         drop(pod);
-        splice(ours, theirs, LIMITS, None, &InUse::for_tests(), pending()).await;
+        splice(ours, theirs, LIMITS, &mut Protocol::new(false), &InUse::for_tests(), pending())
+            .await;
         let mut heard = Vec::new();
         client.read_to_end(&mut heard).await.unwrap();
         assert_eq!(heard, b"exit code");
@@ -410,8 +410,8 @@ async fn who_does_not_read_the_last_word_is_left() {
     let (_client, ours) = duplex(2);
     let (_pod, theirs) = duplex(2);
     let over = async { Ended::Deleted };
-    let (usage, mut frames) = (InUse::for_tests(), Frames::default());
-    let done = splice(ours, theirs, LIMITS, Some(&mut frames), &usage, over);
+    let (usage, mut protocol) = (InUse::for_tests(), Protocol::new(true));
+    let done = splice(ours, theirs, LIMITS, &mut protocol, &usage, over);
     assert_eq!(tokio::time::timeout(LONG / 2, done).await.unwrap(), Ended::Deleted);
 }
 
@@ -428,6 +428,8 @@ async fn a_stream_that_moves_is_not_idle() {
     };
     let limits = Limits { idle: Duration::from_secs(60), lifetime: LONG };
     let usage = InUse::for_tests();
-    let (ended, ()) = tokio::join!(splice(ours, theirs, limits, None, &usage, pending()), busy);
+    let mut protocol = Protocol::new(false);
+    let (ended, ()) =
+        tokio::join!(splice(ours, theirs, limits, &mut protocol, &usage, pending()), busy);
     assert_eq!(ended, Ended::Closed);
 }

@@ -206,7 +206,7 @@ func TestStreamsAreAudited(t *testing.T) {
 			}
 		}
 		notes := ends.Annotations
-		if protocol == "WebSocket" && notes["sandbox.x-k8s.io/exit-code"] != "7" {
+		if notes["sandbox.x-k8s.io/exit-code"] != "7" {
 			t.Errorf("%+v", notes)
 		}
 		for _, key := range []string{"bytes-to-pod", "bytes-from-pod", "duration-seconds", "ended"} {
