@@ -23,7 +23,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 use self::convert::{merge_patch, revision, translate, watched};
 use super::cache::{Cache, Caches, sandbox_of};
@@ -81,6 +81,8 @@ struct Inner {
     client: Client,
     /// For streams alone: see [`dial`].
     streaming: Client,
+    /// Asks for a connection ahead of the next stream.
+    spare: Notify,
     config: Config,
     caches: Caches,
     runtime_classes: Mutex<Option<Vec<RuntimeClassView>>>,
@@ -104,6 +106,7 @@ impl KubeCluster {
         Self(Arc::new(Inner {
             client,
             streaming,
+            spare: Notify::new(),
             config,
             caches: Caches::default(),
             runtime_classes: Mutex::default(),
@@ -122,6 +125,10 @@ impl KubeCluster {
             &inner.caches.claims
         });
         self.watch_policies(tasks);
+        let (cluster, stop) = (self.clone(), tasks.stopping().clone());
+        tasks.spawn("stream-connections", OnExit::Shutdown, async move {
+            dial::spares(cluster.0.streaming.clone(), &cluster.0.spare, stop).await;
+        });
         let cluster = self.clone();
         let stop = tasks.stopping().clone();
         tasks.spawn("watch-runtime-classes", OnExit::Shutdown, async move {

@@ -62,11 +62,13 @@ impl Connect for Handler {
             client = Some(request::client(parts)?);
         }
         let held = self.place()?;
-        let mut found = self.find(&asked).await?;
+        let (mut found, mut early) = self.find_both(&asked).await?;
         if self.kind.upgrades {
+            let before = found.object.clone();
             found = self.awake(&asked, found).await?;
+            early = early.filter(|_| found.object.resource_version() == before.resource_version());
         }
-        let (pod, container) = self.target(&asked, &found).await?;
+        let (pod, container) = self.target(&asked, &found, early).await?;
         let stream = PodStream {
             pod: pod.meta.key.clone(),
             subresource: self.kind.name,
@@ -162,17 +164,36 @@ impl Handler {
         Audited::begin(asked.record, self.kind, &found.object, to, asked.parts.uri.query())
     }
 
-    /// The Pod as it is now. One that goes, as after `restart`, is not streamed to: its successor is
+    /// The Sandbox, and at the same time the Pod that it most likely has: a request to the cluster is a
+    /// good part of what a command waits for.
+    async fn find_both(
+        &self,
+        asked: &ConnectRequest<'_>,
+    ) -> Result<(Found, Option<PodFacts>), ApiError> {
+        if self.origin == Origin::Claim {
+            return Ok((self.find(asked).await?, None));
+        }
+        // If it can't be read, that is told when it is read again.
+        let pod = async { Ok(self.shared.streams.pod(&asked.key).await.ok().flatten()) };
+        tokio::try_join!(self.find(asked), pod)
+    }
+
+    /// The Pod as it is now, unless it has just been read. One that goes, as after `restart`, is not streamed to: its successor is
     /// waited for, as long as a Sandbox that starts.
     async fn present_pod(
         &self,
         key: &ObjectKey,
         sandbox: &Object,
+        early: Option<PodFacts>,
     ) -> Result<Option<PodFacts>, ApiError> {
         let until = Instant::now() + self.shared.config.wake_timeout;
+        let mut early = early.filter(|pod| pod.meta.key == *key);
         let mut goes = false;
         loop {
-            let pod = self.shared.streams.pod(key).await.map_err(unreachable)?;
+            let pod = match early.take() {
+                Some(pod) => Some(pod),
+                None => self.shared.streams.pod(key).await.map_err(unreachable)?,
+            };
             let going = pod.as_ref().is_some_and(|pod| target::is_going(sandbox, pod));
             goes |= going;
             let wait = going || pod.as_ref().is_none_or(|pod| pod.phase == PodPhase::Pending);
@@ -183,16 +204,18 @@ impl Handler {
         }
     }
 
-    /// The Pod, verified, and the container if the user names none.
+    /// The Pod, verified, and the container if the user names none. `early` is one that was read
+    /// together with the Sandbox.
     pub(super) async fn target(
         &self,
         asked: &ConnectRequest<'_>,
         found: &Found,
+        early: Option<PodFacts>,
     ) -> Result<(PodFacts, String), ApiError> {
         let resource = asked.store.def().group_resource();
         let conflict = |text: String| ApiError::conflict(&resource, &asked.key.name, &text);
         let key = target::pod_key(&found.object.key(), &found.sandbox).map_err(conflict)?;
-        let pod = self.present_pod(&key, &found.object).await?;
+        let pod = self.present_pod(&key, &found.object, early).await?;
         let container =
             target::container(self.kind, found.object.uid(), pod.as_ref()).map_err(conflict)?;
         let pod = pod.ok_or_else(|| ApiError::internal("the Pod is not there"))?;

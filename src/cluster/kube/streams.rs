@@ -20,8 +20,11 @@ use crate::cluster::{ChildKind, ClusterError};
 
 #[async_trait]
 impl Streams for KubeCluster {
+    /// Over a connection for streams: on the others a request may wait 40 ms for an acknowledgement.
     async fn pod(&self, key: &ObjectKey) -> Result<Option<PodFacts>, ClusterError> {
-        let pod = self.live::<Pod>(ChildKind::Pod, key).await?;
+        let namespace = key.namespace.as_deref().unwrap_or_default();
+        let pods = Api::<Pod>::namespaced(self.0.streaming.clone(), namespace);
+        let pod = self.call(ChildKind::Pod, key, pods.get_opt(&key.name)).await?;
         Ok(pod.as_ref().map(PodFacts::from))
     }
 
@@ -36,6 +39,8 @@ impl Streams for KubeCluster {
         let open = async {
             let mut response = self.0.streaming.send(request).await.map_err(unavailable)?;
             let content = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                // It has taken a connection for good: the next stream finds another.
+                self.0.spare.notify_one();
                 let upgraded = hyper::upgrade::on(&mut response).await.map_err(unavailable)?;
                 Some(Content::Switched(Box::new(TokioIo::new(upgraded))))
             } else {
@@ -56,6 +61,7 @@ impl Streams for KubeCluster {
         let ports = [port];
         let opening = tokio::time::timeout(limit, pods.portforward(&pod.name, &ports));
         let mut forwarder = opening.await.map_err(|_| late(limit))?.map_err(unavailable)?;
+        self.0.spare.notify_one();
         let taken = forwarder.take_stream(port).zip(forwarder.take_error(port));
         let (stream, refused) = taken.ok_or_else(|| unavailable("the stream is taken"))?;
         let held = LetGo(forwarder);

@@ -56,7 +56,7 @@ impl Handler {
         let held = self.place()?;
         let found = self.find(&asked).await?;
         let found = self.awake(&asked, found).await?;
-        let (pod, _) = self.target(&asked, &found).await?;
+        let (pod, _) = self.target(&asked, &found, None).await?;
         let port = address.port(&pod)?;
         let head = outgoing(asked.parts, port, client.is_some())?;
         let dialed = self.shared.streams.dial(&pod.meta.key, port).await;
