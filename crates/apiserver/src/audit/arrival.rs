@@ -51,8 +51,7 @@ impl Audit {
             attributes, Attributes::Resource { subresource, .. } if subresource == "proxy"
         );
         let uri = redact::request_uri(&parts.uri, is_proxied);
-        let level = super::Level::None;
-        let mut event = Event::received(level, audit_id.into(), uri, auditor.clock.now());
+        let mut event = Event::received(audit_id.into(), uri, auditor.clock.now());
         let (Attributes::Resource { verb, .. } | Attributes::NonResource { verb, .. }) = attributes;
         event.verb.clone_from(verb);
         event.user_agent = user_agent(&parts.headers);
@@ -101,7 +100,7 @@ impl Arrival {
         record.ended(Stage::ResponseStarted, &told);
     }
 
-    /// What the authorizer said, as kube-apiserver notes it.
+    /// What the authorizer said, as kube-apiserver notes it; nothing if it could not tell.
     pub(crate) fn decided(&self, decision: &'static str) {
         self.record.annotate("authorization.k8s.io/decision", decision);
     }

@@ -45,17 +45,12 @@ pub(super) struct Event {
 }
 
 impl Event {
-    /// Of a request that has just come in.
-    pub(super) fn received(
-        level: Level,
-        audit_id: String,
-        request_uri: String,
-        received: Timestamp,
-    ) -> Self {
+    /// Of a request that has just come in: its level is known when its user is.
+    pub(super) fn received(audit_id: String, request_uri: String, received: Timestamp) -> Self {
         Self {
             kind: "Event",
             api_version: "audit.k8s.io/v1",
-            level,
+            level: Level::None,
             audit_id,
             stage: Stage::RequestReceived,
             request_uri,

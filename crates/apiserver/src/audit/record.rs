@@ -174,16 +174,14 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if state.is_over || !self.recording.wants(Stage::ResponseComplete) {
+        let mut state = self.state();
+        if state.is_over {
             return;
         }
         // Kubernetes says code 200 here. Nobody knows what the client would have been told.
         let early = || json!({"metadata": {}, "message": "Connection closed early"});
         state.event.response_status.get_or_insert_with(early);
-        state.event.stage = Stage::ResponseComplete;
-        state.event.stage_timestamp = self.auditor.clock.now();
-        self.auditor.write(&state.event);
+        self.tell(Stage::ResponseComplete, &mut state);
     }
 }
 

@@ -199,16 +199,13 @@ impl Server {
         arrival: &Arrival,
     ) -> Result<Response<Body>, ApiError> {
         let outcome = self.authorizer.authorize(user, routed.attributes.clone()).await;
-        match &outcome {
-            Ok(_) => arrival.decided("allow"),
-            Err(error) if error.code() == 403 => arrival.decided("forbid"),
-            Err(_) => {}
-        }
-        self.metrics.authorized(match &outcome {
-            Ok(_) => "allowed",
-            Err(error) if error.code() == 403 => "denied",
-            Err(_) => "error",
-        });
+        let (counted, decision) = match &outcome {
+            Ok(_) => ("allowed", "allow"),
+            Err(error) if error.code() == 403 => ("denied", "forbid"),
+            Err(_) => ("error", ""),
+        };
+        self.metrics.authorized(counted);
+        arrival.decided(decision);
         let permit = outcome?;
         if !routed.is_long_running {
             return Ok(self.handle(permit, parts, incoming).await);
