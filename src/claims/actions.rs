@@ -7,6 +7,7 @@ use apiserver::request::GetOptions;
 use apiserver::resource::{Action, ActionDef, ActionRequest, ActionResponse, Subresource};
 use apiserver::status::ApiError;
 use async_trait::async_trait;
+use sandbox_api::keys;
 
 use crate::connect::Entrance;
 
@@ -40,7 +41,7 @@ impl Action for OnClaim {
         }
         let sandboxes = self.sandboxes.get()?;
         let sandbox = sandboxes.of_claim(&claim, &resource).await?;
-        request.record.annotate("sandbox.x-k8s.io/sandbox", sandbox.name());
+        request.record.annotate(keys::AUDITED_SANDBOX, sandbox.name());
         let (key, store, permit) = (sandbox.key(), &sandboxes.store, &sandboxes.permit);
         self.act.call(ActionRequest { key, store, permit, ..request }).await
     }

@@ -9,7 +9,7 @@ use apiserver::resource::{
 };
 use apiserver::status::ApiError;
 use async_trait::async_trait;
-use sandbox_api::{API_VERSION, GROUP, VERSION};
+use sandbox_api::{API_VERSION, GROUP, VERSION, keys};
 use serde_json::{Value, json};
 
 use super::service::{Answer, Claims, Request};
@@ -50,15 +50,13 @@ fn response(answer: Answer, record: &Record) -> ActionResponse {
 
 /// Which claim has which Sandboxes, for the audit.
 fn tell(claim: &Object, record: &Record) {
-    let names = |path| claim.at(path).and_then(|it| it.get("name")).and_then(Value::as_str);
-    let gang = claim.at("status.sandboxes").and_then(Value::as_array);
-    let all = gang.into_iter().flatten().filter_map(|it| it.get("name")).filter_map(Value::as_str);
-    let mut sandboxes: Vec<_> = all.collect();
-    if sandboxes.is_empty() {
-        sandboxes.extend(names("status.sandbox"));
-    }
-    record.annotate("sandbox.x-k8s.io/claim", claim.name());
-    record.annotate("sandbox.x-k8s.io/sandbox", sandboxes.join(","));
+    let several = claim.at("status.sandboxes").and_then(Value::as_array);
+    let several = several.filter(|all| !all.is_empty()).map(Vec::as_slice);
+    let all = several.or_else(|| claim.at("status.sandbox").map(std::slice::from_ref));
+    let names = all.unwrap_or_default().iter().filter_map(|it| it.get("name")?.as_str());
+    let sandboxes: Vec<_> = names.collect();
+    record.annotate(keys::AUDITED_CLAIM, claim.name());
+    record.annotate(keys::AUDITED_SANDBOX, sandboxes.join(","));
 }
 
 #[async_trait]

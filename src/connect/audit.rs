@@ -1,17 +1,17 @@
-//! What the audit is told of a stream: which Pod and container, which command, and how it went.
-//! Never what passes through it.
-
-use std::time::Duration;
+//! What the audit, the metrics and the log are told of a stream: which Pod and container, which
+//! command, and how it went. Never what passes through it.
 
 use apiserver::audit::Record;
 use apiserver::meta::{Object, ObjectKey};
+use sandbox_api::keys;
 use serde_json::Value;
 use tokio::time::Instant;
+use tracing::info;
 
 use super::kind::Kind;
+use super::metrics::StreamMetrics;
 use super::splice::Ended;
 
-const SANDBOX: &str = "sandbox.x-k8s.io/sandbox";
 const POD: &str = "sandbox.x-k8s.io/pod";
 const CONTAINER: &str = "sandbox.x-k8s.io/container";
 /// The arguments, as a JSON array.
@@ -43,7 +43,7 @@ impl Audited {
             let values = all.filter(move |(key, value)| key == name && !value.is_empty());
             values.map(|(_, value)| value.into_owned())
         };
-        record.annotate(SANDBOX, sandbox.name());
+        record.annotate(keys::AUDITED_SANDBOX, sandbox.name());
         record.annotate(POD, &*pod.name);
         if kind.takes("container") {
             let named = asked("container").next();
@@ -56,12 +56,22 @@ impl Audited {
         Self { record: record.clone(), kind, began: Instant::now() }
     }
 
-    pub(super) fn took(&self) -> Duration {
-        self.began.elapsed()
+    pub(super) fn opened(&self, metrics: &StreamMetrics) {
+        info!("stream opened");
+        metrics.opened(self.kind.name);
     }
 
     /// `bytes` to the Pod and from it.
-    pub(super) fn end(self, why: Ended, bytes: (u64, u64), exit_code: Option<i64>) {
+    pub(super) fn closed(
+        self,
+        metrics: &StreamMetrics,
+        why: Ended,
+        bytes: (u64, u64),
+        exit_code: Option<i64>,
+    ) {
+        let took = self.began.elapsed();
+        metrics.closed(self.kind.name, why, took);
+        info!(ended = ?why, seconds = took.as_secs(), "stream closed");
         let note = |key: &str, value: String| self.record.annotate(key, value);
         // On other streams that channel means something else.
         if let Some(code) = exit_code.filter(|_| matches!(self.kind.name, "exec" | "attach")) {
@@ -69,7 +79,7 @@ impl Audited {
         }
         note(BYTES_TO_POD, bytes.0.to_string());
         note(BYTES_FROM_POD, bytes.1.to_string());
-        note(DURATION_SECONDS, format!("{:.3}", self.took().as_secs_f64()));
+        note(DURATION_SECONDS, format!("{:.3}", took.as_secs_f64()));
         note(ENDED, why.name().to_owned());
     }
 }

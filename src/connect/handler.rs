@@ -87,7 +87,7 @@ impl Connect for Handler {
             (Opened { status: StatusCode::OK, headers, content: Content::Body(body) }, None) => {
                 let to = (&pod.meta.key, container.as_str());
                 let audited = self.audited(&asked, &found, to);
-                let of = (self.kind, self.shared.clone(), self.span(&asked, &found, to.0));
+                let of = (self.shared.clone(), self.span(&asked, &found, to.0));
                 let watched = (self.watched(&asked, found)?, asked.tasks.stopping().clone());
                 let body = body.map_err(io::Error::other).boxed_unsync();
                 Ok(answer::streamed(&headers, Log::follow(body, of, watched, audited, held)))
@@ -127,8 +127,8 @@ impl Handler {
         let usage = shared.activity.begin(&found.object, clock);
         let watched = self.watched(asked, found)?;
         let stopping = asked.tasks.stopping().clone();
-        let (kind, usage, held) = (self.kind, Arc::new(usage), held.into());
-        Ok(Session { kind, shared, usage, span, watched, stopping, held, audited })
+        let (usage, held) = (Arc::new(usage), held.into());
+        Ok(Session { shared, usage, span, watched, stopping, held, audited })
     }
 
     fn span(&self, asked: &ConnectRequest<'_>, found: &Found, pod: &ObjectKey) -> Span {

@@ -14,11 +14,10 @@ use futures::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use hyper::body::Frame;
 use tokio::sync::OwnedSemaphorePermit;
-use tracing::{Span, info};
+use tracing::Span;
 
 use super::audit::Audited;
 use super::handler::Shared;
-use super::kind::Kind;
 use super::splice::Ended;
 use super::watched::Watched;
 
@@ -28,7 +27,6 @@ pub(super) struct Log {
     /// Unless the client has left before.
     ended: Option<Ended>,
     bytes: u64,
-    kind: &'static Kind,
     shared: Arc<Shared>,
     span: Span,
     /// Until it is dropped.
@@ -39,7 +37,7 @@ pub(super) struct Log {
 impl Log {
     pub(super) fn follow(
         body: Body,
-        (kind, shared, span): (&'static Kind, Arc<Shared>, Span),
+        (shared, span): (Arc<Shared>, Span),
         (watched, stopping): (Watched, CancellationToken),
         audited: Audited,
         held: OwnedSemaphorePermit,
@@ -51,11 +49,10 @@ impl Log {
                 () = tokio::time::sleep(lifetime) => Ended::TooOld,
             }
         };
-        span.in_scope(|| info!("stream opened"));
-        shared.metrics.opened(kind.name);
+        span.in_scope(|| audited.opened(&shared.metrics));
         let (over, audited) = (over.boxed(), Some(audited));
         let ended = None;
-        let log = Self { body, over, ended, bytes: 0, kind, shared, span, audited, _held: held };
+        let log = Self { body, over, ended, bytes: 0, shared, span, audited, _held: held };
         log.boxed_unsync()
     }
 }
@@ -91,9 +88,8 @@ impl hyper::body::Body for Log {
 impl Drop for Log {
     fn drop(&mut self) {
         let Some(audited) = self.audited.take() else { return };
-        let (ended, took) = (self.ended.unwrap_or(Ended::Closed), audited.took());
-        self.shared.metrics.closed(self.kind.name, ended, took);
-        self.span.in_scope(|| info!(?ended, seconds = took.as_secs(), "stream closed"));
-        audited.end(ended, (0, self.bytes), None);
+        let ended = self.ended.unwrap_or(Ended::Closed);
+        let close = || audited.closed(&self.shared.metrics, ended, (0, self.bytes), None);
+        self.span.in_scope(close);
     }
 }

@@ -10,7 +10,7 @@ use super::frames::{Frames, close};
 use super::kind::{ALL, Kind};
 use super::request::{query, switched_headers, upgrade_headers};
 
-fn config() -> Config {
+pub(super) fn config() -> Config {
     Config {
         cases: 2000,
         rng_seed: RngSeed::Fixed(20_261_126),
@@ -84,6 +84,14 @@ fn headers() -> impl Strategy<Value = HeaderMap> {
         .prop_map(|text| text.as_bytes().to_vec()),
         vec(any::<u8>(), 0..30),
     ];
+    header_map(name, value)
+}
+
+/// A dozen headers at most, of such names and values.
+pub(super) fn header_map(
+    name: impl Strategy<Value = String>,
+    value: impl Strategy<Value = Vec<u8>>,
+) -> impl Strategy<Value = HeaderMap> {
     vec((name, value), 0..12).prop_map(|pairs| {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {

@@ -7,18 +7,16 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
-use tracing::{Instrument as _, Span, info};
+use tracing::{Instrument as _, Span};
 
 use super::activity::InUse;
 use super::audit::Audited;
 use super::handler::Shared;
-use super::kind::Kind;
 use super::splice::{Ended, Limits, Protocol, limited, splice};
 use super::watched::Watched;
 use crate::cluster::streams::Io;
 
 pub(super) struct Session {
-    pub(super) kind: &'static Kind,
     pub(super) shared: Arc<Shared>,
     pub(super) usage: Arc<InUse>,
     pub(super) span: Span,
@@ -33,7 +31,7 @@ impl Session {
     /// Copies between the client, once the connection is ours, and the Pod.
     pub(super) async fn splice(self, client: OnUpgrade, pod: Box<dyn Io>, websocket: bool) {
         let limits = self.limits();
-        let Self { kind, shared, usage, span, watched, stopping, held, audited } = self;
+        let Self { shared, usage, span, watched, stopping, held, audited } = self;
         let work = async {
             let mut protocol = Protocol::new(websocket);
             let ended = match timeout(shared.config.upgrade_timeout, client).await {
@@ -45,17 +43,17 @@ impl Session {
             };
             (ended, protocol.exit_code())
         };
-        counted(kind, &shared, work, &usage, audited).instrument(span).await;
+        counted(&shared, work, &usage, audited).instrument(span).await;
         drop(held);
     }
 
     /// Keeps an HTTP connection going until its one exchange is through.
     pub(super) async fn drive(self, connection: impl Future<Output = hyper::Result<()>>) {
         let limits = self.limits();
-        let Self { kind, shared, usage, span, watched, stopping, held, audited } = self;
+        let Self { shared, usage, span, watched, stopping, held, audited } = self;
         let over = limited(limits, &usage, watched.over(stopping));
         let work = async { (until(connection, over).await, None) };
-        counted(kind, &shared, work, &usage, audited).instrument(span).await;
+        counted(&shared, work, &usage, audited).instrument(span).await;
         drop(held);
     }
 
@@ -95,17 +93,12 @@ async fn until(
 
 /// `work` tells why it ended, and the exit code if there was one.
 async fn counted(
-    kind: &Kind,
     shared: &Shared,
     work: impl Future<Output = (Ended, Option<i64>)>,
     usage: &InUse,
     audited: Audited,
 ) {
-    info!("stream opened");
-    shared.metrics.opened(kind.name);
+    audited.opened(&shared.metrics);
     let (ended, exit_code) = work.await;
-    let took = audited.took();
-    shared.metrics.closed(kind.name, ended, took);
-    info!(?ended, seconds = took.as_secs(), "stream closed");
-    audited.end(ended, usage.bytes(), exit_code);
+    audited.closed(&shared.metrics, ended, usage.bytes(), exit_code);
 }

@@ -31,6 +31,10 @@ pub const PROPAGATED_ANNOTATIONS: &str = "sandbox.x-k8s.io/propagated-annotation
 pub const RESTARTED_AT: &str = "sandbox.x-k8s.io/restarted-at";
 /// Annotation: W3C trace context of the request that made the object.
 pub const TRACE_CONTEXT: &str = "opentelemetry.io/trace-context";
+/// Annotation of audit events: the Sandbox that a stream went to, or those that a claim was given.
+pub const AUDITED_SANDBOX: &str = "sandbox.x-k8s.io/sandbox";
+/// Annotation of audit events: the claim that was made.
+pub const AUDITED_CLAIM: &str = "sandbox.x-k8s.io/claim";
 /// Annotation of Pods in stock: lets the cluster autoscaler move them.
 pub const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
 

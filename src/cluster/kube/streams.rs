@@ -22,8 +22,7 @@ use crate::cluster::{ChildKind, ClusterError};
 impl Streams for KubeCluster {
     /// Over a connection for streams: on the others a request may wait 40 ms for an acknowledgement.
     async fn pod(&self, key: &ObjectKey) -> Result<Option<PodFacts>, ClusterError> {
-        let namespace = key.namespace.as_deref().unwrap_or_default();
-        let pods = Api::<Pod>::namespaced(self.0.streaming.clone(), namespace);
+        let pods = self.pods_beside(key);
         let pod = self.call(ChildKind::Pod, key, pods.get_opt(&key.name)).await?;
         Ok(pod.as_ref().map(PodFacts::from))
     }
@@ -55,8 +54,7 @@ impl Streams for KubeCluster {
     }
 
     async fn dial(&self, pod: &ObjectKey, port: u16) -> Result<Dialed, ClusterError> {
-        let namespace = pod.namespace.as_deref().unwrap_or_default();
-        let pods = Api::<Pod>::namespaced(self.0.streaming.clone(), namespace);
+        let pods = self.pods_beside(pod);
         let limit = self.0.config.stream_timeout;
         let ports = [port];
         let opening = tokio::time::timeout(limit, pods.portforward(&pod.name, &ports));
@@ -68,6 +66,14 @@ impl Streams for KubeCluster {
         // It inspects nothing: it goes with the stream.
         let io = InspectReader::new(stream, move |_: &[u8]| _ = &held);
         Ok(Dialed { io: Box::new(io), refused: refused.boxed() })
+    }
+}
+
+impl KubeCluster {
+    /// Those of the Pod's namespace, over connections for streams.
+    fn pods_beside(&self, pod: &ObjectKey) -> Api<Pod> {
+        let namespace = pod.namespace.as_deref().unwrap_or_default();
+        Api::namespaced(self.0.streaming.clone(), namespace)
     }
 }
 

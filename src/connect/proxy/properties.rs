@@ -1,21 +1,12 @@
 //! What holds of proxied requests whatever a client or a sandbox sends.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderMap;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngSeed};
 
+use super::super::properties::{config, header_map};
 use super::address::{Address, split};
 use super::headers::{for_the_client, for_the_pod};
-
-fn config() -> Config {
-    Config {
-        cases: 2000,
-        rng_seed: RngSeed::Fixed(20_261_126),
-        failure_persistence: None,
-        ..Config::default()
-    }
-}
 
 const OF_THE_USER: [&str; 9] = [
     "authorization",
@@ -43,17 +34,7 @@ fn headers() -> impl Strategy<Value = HeaderMap> {
         "x-forwarded-prefix, host",
         vec(any::<char>(), 0..20).prop_map(String::from_iter)
     ];
-    vec((name, value), 0..12).prop_map(|pairs| {
-        let mut headers = HeaderMap::new();
-        for (name, value) in pairs {
-            if let (Ok(name), Ok(value)) =
-                (HeaderName::try_from(name), HeaderValue::try_from(value))
-            {
-                headers.append(name, value);
-            }
-        }
-        headers
-    })
+    header_map(name, value.prop_map(String::into_bytes))
 }
 
 proptest! {
