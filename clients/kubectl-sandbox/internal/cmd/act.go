@@ -60,34 +60,30 @@ func (p *plugin) newAction(what action) *cobra.Command {
 		Args:              usage(cobra.MinimumNArgs(1)),
 		ValidArgsFunction: p.completeAllTargets,
 		RunE: func(_ *cobra.Command, args []string) error {
-			a, err := p.connect()
-			if err != nil {
-				return err
-			}
-			ctx, stop := interruptible()
-			defer stop()
-			var failed []error
-			for _, text := range args {
-				names, err := a.sandboxes(ctx, text)
-				if err != nil {
-					failed = append(failed, err)
-				}
-				for _, name := range names {
-					before, err := what.act(a.actions, ctx, name, nil)
-					if err == nil && wait {
-						err = p.settled(ctx, a, what.verb, before, timeout)
-					}
+			return p.asking(func(ctx context.Context, a *asked) error {
+				var failed []error
+				for _, text := range args {
+					names, err := a.sandboxes(ctx, text)
 					if err != nil {
 						failed = append(failed, err)
-						continue
 					}
-					fmt.Fprintf(p.Out, "sandbox.%s/%s %s\n", group, name, what.done)
+					for _, name := range names {
+						before, err := what.act(a.actions, ctx, name, nil)
+						if err == nil && wait {
+							err = p.settled(ctx, a, what.verb, before, timeout)
+						}
+						if err != nil {
+							failed = append(failed, err)
+							continue
+						}
+						fmt.Fprintf(p.Out, "sandbox.%s/%s %s\n", group, name, what.done)
+					}
 				}
-			}
-			if len(failed) == 1 {
-				return failed[0]
-			}
-			return errors.Join(failed...)
+				if len(failed) == 1 {
+					return failed[0]
+				}
+				return errors.Join(failed...)
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&wait, "wait", false, "Wait until it is done.")

@@ -146,24 +146,20 @@ func newClaim(p *plugin) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			a, err := p.connect()
-			if err != nil {
-				return err
-			}
-			ctx, stop := interruptible()
-			defer stop()
-			name := args[0] + "-" + utilrand.String(5)
-			if len(args) > 1 {
-				name = args[1]
-			}
-			claim, err := p.make(ctx, a, args[0], flags.claim(name), wait, flags.timeout, dryRun)
-			if err != nil {
-				if _, missing := a.objects.SandboxV1beta1().SandboxClaims(a.namespace).Get(context.WithoutCancel(ctx), name, metav1.GetOptions{}); missing == nil {
-					fmt.Fprintf(p.ErrOut, "sandboxclaim.%s/%s is there and may still be bound; release it, or claim it again by its name\n", group, name)
+			return p.asking(func(ctx context.Context, a *asked) error {
+				name := args[0] + "-" + utilrand.String(5)
+				if len(args) > 1 {
+					name = args[1]
 				}
-				return err
-			}
-			return print(claim, dryRun)
+				claim, err := p.make(ctx, a, args[0], flags.claim(name), wait, flags.timeout, dryRun)
+				if err != nil {
+					if _, missing := a.objects.SandboxV1beta1().SandboxClaims(a.namespace).Get(context.WithoutCancel(ctx), name, metav1.GetOptions{}); missing == nil {
+						fmt.Fprintf(p.ErrOut, "sandboxclaim.%s/%s is there and may still be bound; release it, or claim it again by its name\n", group, name)
+					}
+					return err
+				}
+				return print(claim, dryRun)
+			})
 		},
 	}
 	flags.add(cmd, 2*time.Minute)
@@ -220,27 +216,23 @@ func newRelease(p *plugin) *cobra.Command {
 		Args:              usage(cobra.MinimumNArgs(1)),
 		ValidArgsFunction: p.completeClaims,
 		RunE: func(_ *cobra.Command, args []string) error {
-			a, err := p.connect()
-			if err != nil {
-				return err
-			}
-			ctx, stop := interruptible()
-			defer stop()
-			for _, text := range args {
-				it, err := parseName(text)
-				if err == nil && it.isSure && !it.isClaim {
-					err = fmt.Errorf("%q is not a claim", text)
+			return p.asking(func(ctx context.Context, a *asked) error {
+				for _, text := range args {
+					it, err := parseName(text)
+					if err == nil && it.isSure && !it.isClaim {
+						err = fmt.Errorf("%q is not a claim", text)
+					}
+					if err == nil {
+						// One that is not there is a mistake here, as with kubectl delete.
+						err = a.objects.SandboxV1beta1().SandboxClaims(a.namespace).Delete(ctx, it.name, metav1.DeleteOptions{})
+					}
+					if err != nil {
+						return err
+					}
+					fmt.Fprintf(p.Out, "sandboxclaim.%s/%s released\n", group, it.name)
 				}
-				if err == nil {
-					// One that is not there is a mistake here, as with kubectl delete.
-					err = a.objects.SandboxV1beta1().SandboxClaims(a.namespace).Delete(ctx, it.name, metav1.DeleteOptions{})
-				}
-				if err != nil {
-					return err
-				}
-				fmt.Fprintf(p.Out, "sandboxclaim.%s/%s released\n", group, it.name)
-			}
-			return nil
+				return nil
+			})
 		},
 	}
 	return cmd

@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 )
 
 const (
@@ -35,37 +37,31 @@ func (p *plugin) live(list func(context.Context, *asked) []string, toComplete st
 
 var some = metav1.ListOptions{Limit: namesMax}
 
-func sandboxNames(ctx context.Context, a *asked) (names []string) {
-	list, err := a.objects.SandboxV1beta1().Sandboxes(a.namespace).List(ctx, some)
+// names of a list, if it could be had.
+func names(list runtime.Object, err error) (all []string) {
 	if err != nil {
 		return nil
 	}
-	for _, one := range list.Items {
-		names = append(names, one.Name)
-	}
-	return names
+	_ = meta.EachListItem(list, func(item runtime.Object) error {
+		object, err := meta.Accessor(item)
+		if err == nil {
+			all = append(all, object.GetName())
+		}
+		return err
+	})
+	return all
 }
 
-func claimNames(ctx context.Context, a *asked) (names []string) {
-	list, err := a.objects.SandboxV1beta1().SandboxClaims(a.namespace).List(ctx, some)
-	if err != nil {
-		return nil
-	}
-	for _, one := range list.Items {
-		names = append(names, one.Name)
-	}
-	return names
+func sandboxNames(ctx context.Context, a *asked) []string {
+	return names(a.objects.SandboxV1beta1().Sandboxes(a.namespace).List(ctx, some))
 }
 
-func poolNames(ctx context.Context, a *asked) (names []string) {
-	list, err := a.objects.SandboxV1beta1().SandboxWarmPools(a.namespace).List(ctx, some)
-	if err != nil {
-		return nil
-	}
-	for _, one := range list.Items {
-		names = append(names, one.Name)
-	}
-	return names
+func claimNames(ctx context.Context, a *asked) []string {
+	return names(a.objects.SandboxV1beta1().SandboxClaims(a.namespace).List(ctx, some))
+}
+
+func poolNames(ctx context.Context, a *asked) []string {
+	return names(a.objects.SandboxV1beta1().SandboxWarmPools(a.namespace).List(ctx, some))
 }
 
 func targetNames(ctx context.Context, a *asked) []string {
@@ -112,15 +108,8 @@ func (p *plugin) completeCopy(_ *cobra.Command, args []string, toComplete string
 }
 
 func (p *plugin) completeNamespaces(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
-	return p.live(func(ctx context.Context, a *asked) (names []string) {
-		list, err := a.core.CoreV1().Namespaces().List(ctx, some)
-		if err != nil {
-			return nil
-		}
-		for _, one := range list.Items {
-			names = append(names, one.Name)
-		}
-		return names
+	return p.live(func(ctx context.Context, a *asked) []string {
+		return names(a.core.CoreV1().Namespaces().List(ctx, some))
 	}, toComplete, nil)
 }
 
@@ -129,7 +118,7 @@ func (p *plugin) completeContainers(_ *cobra.Command, args []string, toComplete 
 	if len(args) == 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	return p.live(func(ctx context.Context, a *asked) (names []string) {
+	return p.live(func(ctx context.Context, a *asked) (containers []string) {
 		found, err := a.sandboxes(ctx, args[0])
 		if err != nil {
 			return nil
@@ -139,8 +128,8 @@ func (p *plugin) completeContainers(_ *cobra.Command, args []string, toComplete 
 			return nil
 		}
 		for _, container := range box.Spec.PodTemplate.Spec.Containers {
-			names = append(names, container.Name)
+			containers = append(containers, container.Name)
 		}
-		return names
+		return containers
 	}, toComplete, nil)
 }

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -55,37 +56,29 @@ func newCopy(p *plugin) *cobra.Command {
 			if fromThere == toThere {
 				return cmdutil.UsageErrorf(cmd, "one of SRC and DST must be NAME:PATH")
 			}
-			a, err := p.connect()
-			if err != nil {
+			return p.at(from.name+to.name, func(ctx context.Context, a *asked, target sandbox.Target) error {
+				progress := p.begin("cp")
+				options := sandbox.CopyOptions{
+					Container: container,
+					Progress:  progress.copied(),
+					Skipped: func(path, reason string) {
+						fmt.Fprintf(p.ErrOut, "warning: skipped %s: %s\n", path, reason)
+					},
+				}
+				if toThere {
+					err = a.actions.Upload(ctx, target, from.path, to.path, options)
+				} else {
+					err = a.actions.Download(ctx, target, from.path, to.path, options)
+				}
+				progress.end()
+				if errors.Is(err, sandbox.ErrNoTar) {
+					return errors.New("the container has no tar, which copying needs: use an image with tar, or exec with a redirection")
+				}
 				return err
-			}
-			ctx, stop := interruptible()
-			defer stop()
-			target, err := a.target(ctx, from.name+to.name)
-			if err != nil {
-				return err
-			}
-			progress := p.begin("cp")
-			options := sandbox.CopyOptions{
-				Container: container,
-				Progress:  progress.copied(),
-				Skipped: func(path, reason string) {
-					fmt.Fprintf(p.ErrOut, "warning: skipped %s: %s\n", path, reason)
-				},
-			}
-			if toThere {
-				err = a.actions.Upload(ctx, target, from.path, to.path, options)
-			} else {
-				err = a.actions.Download(ctx, target, from.path, to.path, options)
-			}
-			progress.end()
-			if errors.Is(err, sandbox.ErrNoTar) {
-				return errors.New("the container has no tar, which copying needs: use an image with tar, or exec with a redirection")
-			}
-			return err
+			})
 		},
 	}
-	cmd.Flags().StringVarP(&container, "container", "c", "", "Container name. If omitted, the one of the annotation kubectl.kubernetes.io/default-container, or else the first.")
+	cmd.Flags().StringVarP(&container, "container", "c", "", ofContainer)
 	return cmd
 }
 

@@ -53,23 +53,19 @@ rights, the store, pools and claims of the namespace. It changes nothing. The ex
   kubectl sandbox doctor -n my-namespace --as=system:serviceaccount:my-namespace:agent`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
-			a, err := p.connect()
-			if err != nil {
-				return err
-			}
-			ctx, stop := interruptible()
-			defer stop()
-			failed := false
-			for _, look := range []func(context.Context) []finding{a.lookAtServer, a.lookAtAPIService, a.lookAtStore, a.lookAtRights, a.lookAtPools, a.lookAtClaims, a.lookAtSandboxes} {
-				for _, found := range look(ctx) {
-					p.tell(found)
-					failed = failed || found.level == wrong
+			return p.asking(func(ctx context.Context, a *asked) error {
+				failed := false
+				for _, look := range []func(context.Context) []finding{a.lookAtServer, a.lookAtAPIService, a.lookAtStore, a.lookAtRights, a.lookAtPools, a.lookAtClaims, a.lookAtSandboxes} {
+					for _, found := range look(ctx) {
+						p.tell(found)
+						failed = failed || found.level == wrong
+					}
 				}
-			}
-			if failed {
-				return cmdutil.ErrExit
-			}
-			return nil
+				if failed {
+					return cmdutil.ErrExit
+				}
+				return nil
+			})
 		},
 	}
 }

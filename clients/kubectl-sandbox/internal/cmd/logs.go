@@ -1,12 +1,15 @@
 package cmd
 
 import (
+	"context"
 	"time"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
+
+	"sandbox-apiserver.local/clients/go/sandbox"
 )
 
 func newLogs(p *plugin) *cobra.Command {
@@ -51,22 +54,14 @@ func newLogs(p *plugin) *cobra.Command {
 			if limit > 0 {
 				options.LimitBytes = &limit
 			}
-			a, err := p.connect()
-			if err != nil {
-				return err
-			}
-			ctx, stop := interruptible()
-			defer stop()
-			target, err := a.target(ctx, args[0])
-			if err != nil {
-				return err
-			}
-			log, err := a.actions.Logs(ctx, target, &options)
-			if err != nil {
-				return err
-			}
-			defer log.Close()
-			return copyLines(ctx, p.Out, log)
+			return p.at(args[0], func(ctx context.Context, a *asked, target sandbox.Target) error {
+				log, err := a.actions.Logs(ctx, target, &options)
+				if err != nil {
+					return err
+				}
+				defer log.Close()
+				return copyLines(ctx, p.Out, log)
+			})
 		},
 	}
 	flags := cmd.Flags()

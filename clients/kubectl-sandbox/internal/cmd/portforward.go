@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -25,31 +26,23 @@ func newPortForward(p *plugin) *cobra.Command {
 		Args:              usage(cobra.MinimumNArgs(2)),
 		ValidArgsFunction: p.completeTargets,
 		RunE: func(_ *cobra.Command, args []string) error {
-			a, err := p.connect()
-			if err != nil {
-				return err
-			}
-			ctx, stop := interruptible()
-			defer stop()
-			target, err := a.target(ctx, args[0])
-			if err != nil {
-				return err
-			}
-			forward, err := a.actions.Forward(ctx, target, sandbox.ForwardOptions{
-				Ports: args[1:], Addresses: addresses, Out: p.Out, ErrOut: p.ErrOut,
-			})
-			if err != nil {
-				return err
-			}
-			select {
-			case <-ctx.Done():
-				return forward.Close()
-			case <-forward.Done():
-				if err := forward.Close(); err != nil {
-					return fmt.Errorf("lost connection to the sandbox: %w", err)
+			return p.at(args[0], func(ctx context.Context, a *asked, target sandbox.Target) error {
+				forward, err := a.actions.Forward(ctx, target, sandbox.ForwardOptions{
+					Ports: args[1:], Addresses: addresses, Out: p.Out, ErrOut: p.ErrOut,
+				})
+				if err != nil {
+					return err
 				}
-				return errors.New("lost connection to the sandbox")
-			}
+				select {
+				case <-ctx.Done():
+					return forward.Close()
+				case <-forward.Done():
+					if err := forward.Close(); err != nil {
+						return fmt.Errorf("lost connection to the sandbox: %w", err)
+					}
+					return errors.New("lost connection to the sandbox")
+				}
+			})
 		},
 	}
 	cmd.Flags().StringSliceVar(&addresses, "address", []string{"localhost"}, "Addresses to listen on (comma separated). Only accepts IP addresses or localhost as a value.")

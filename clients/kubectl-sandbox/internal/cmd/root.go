@@ -94,6 +94,28 @@ taken, and a claim where there is none. No right on Pods is needed.`,
 	return root
 }
 
+// asking does its work with the cluster that the flags name, until it is interrupted.
+func (p *plugin) asking(work func(context.Context, *asked) error) error {
+	a, err := p.connect()
+	if err != nil {
+		return err
+	}
+	ctx, stop := interruptible()
+	defer stop()
+	return work(ctx, a)
+}
+
+// at is asking with what the user calls by a name.
+func (p *plugin) at(name string, work func(context.Context, *asked, sandbox.Target) error) error {
+	return p.asking(func(ctx context.Context, a *asked) error {
+		target, err := a.target(ctx, name)
+		if err != nil {
+			return err
+		}
+		return work(ctx, a, target)
+	})
+}
+
 // interruptible is cancelled by the signals that end a command. A second one ends it at once.
 func interruptible() (context.Context, context.CancelFunc) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)

@@ -43,13 +43,9 @@ func newRun(p *plugin) *cobra.Command {
 			if dash != 1 || len(args) < 2 {
 				return cmdutil.UsageErrorf(cmd, "a pool and a command are needed: run POOL -- COMMAND")
 			}
-			a, err := p.connect()
-			if err != nil {
-				return err
-			}
-			ctx, stop := interruptible()
-			defer stop()
-			return p.runIn(ctx, a, args[0], args[1:], flags, stream, keep)
+			return p.asking(func(ctx context.Context, a *asked) error {
+				return p.runIn(ctx, a, args[0], args[1:], flags, stream, keep)
+			})
 		},
 	}
 	flags.add(cmd, 2*time.Minute)

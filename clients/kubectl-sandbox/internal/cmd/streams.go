@@ -13,6 +13,9 @@ import (
 	"sandbox-apiserver.local/clients/go/sandbox"
 )
 
+// ofContainer says what -c means.
+const ofContainer = "Container name. If omitted, the one of the annotation kubectl.kubernetes.io/default-container, or else the first."
+
 // streamFlags are those of kubectl's exec and attach.
 type streamFlags struct {
 	container         string
@@ -21,7 +24,7 @@ type streamFlags struct {
 
 func (f *streamFlags) add(cmd *cobra.Command, p *plugin) {
 	flags := cmd.Flags()
-	flags.StringVarP(&f.container, "container", "c", "", "Container name. If omitted, the one of the annotation kubectl.kubernetes.io/default-container, or else the first.")
+	flags.StringVarP(&f.container, "container", "c", "", ofContainer)
 	flags.BoolVarP(&f.stdin, "stdin", "i", false, "Pass stdin to the container.")
 	flags.BoolVarP(&f.tty, "tty", "t", false, "Stdin is a TTY.")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "Only print output from the remote session.")
@@ -86,18 +89,10 @@ func newExec(p *plugin) *cobra.Command {
 			case len(args) < 2:
 				return cmdutil.UsageErrorf(cmd, "you must specify at least one command for the container")
 			}
-			a, err := p.connect()
-			if err != nil {
-				return err
-			}
-			ctx, stop := interruptible()
-			defer stop()
-			target, err := a.target(ctx, args[0])
-			if err != nil {
-				return err
-			}
-			return p.connected(flags, func(options sandbox.ExecOptions) error {
-				return a.actions.Exec(ctx, target, args[1:], options)
+			return p.at(args[0], func(ctx context.Context, a *asked, target sandbox.Target) error {
+				return p.connected(flags, func(options sandbox.ExecOptions) error {
+					return a.actions.Exec(ctx, target, args[1:], options)
+				})
 			})
 		},
 	}
@@ -118,21 +113,13 @@ func newAttach(p *plugin) *cobra.Command {
 		Args:              usage(cobra.ExactArgs(1)),
 		ValidArgsFunction: p.completeTargets,
 		RunE: func(_ *cobra.Command, args []string) error {
-			a, err := p.connect()
-			if err != nil {
-				return err
-			}
-			ctx, stop := interruptible()
-			defer stop()
-			target, err := a.target(ctx, args[0])
-			if err != nil {
-				return err
-			}
-			if flags.stdin && !flags.quiet {
-				fmt.Fprintln(p.ErrOut, "If you don't see a command prompt, try pressing enter.")
-			}
-			return p.connected(flags, func(options sandbox.ExecOptions) error {
-				return a.actions.Attach(ctx, target, options)
+			return p.at(args[0], func(ctx context.Context, a *asked, target sandbox.Target) error {
+				if flags.stdin && !flags.quiet {
+					fmt.Fprintln(p.ErrOut, "If you don't see a command prompt, try pressing enter.")
+				}
+				return p.connected(flags, func(options sandbox.ExecOptions) error {
+					return a.actions.Attach(ctx, target, options)
+				})
 			})
 		},
 	}

@@ -95,29 +95,25 @@ the rest is shown.`,
 			if !slices.Contains([]string{"", "cpu", "memory", "idle"}, order) {
 				return cmdutil.UsageErrorf(cmd, "--sort-by must be cpu, memory or idle")
 			}
-			a, err := p.connect()
-			if err != nil {
-				return err
-			}
-			ctx, stop := interruptible()
-			defer stop()
-			if everywhere {
-				a.namespace = ""
-			}
-			list, err := a.listed(ctx, args, selector)
-			if err != nil {
-				return err
-			}
-			if len(list) == 0 {
-				fmt.Fprintf(p.ErrOut, "No sandboxes found in %s.\n", map[bool]string{true: "any namespace", false: a.namespace + " namespace"}[everywhere])
-				return nil
-			}
-			usage, why := a.metrics(ctx, a.namespace)
-			if why != "" {
-				fmt.Fprintf(p.ErrOut, "CPU and memory are unknown: %s\n", why)
-			}
-			sortBy(list, usage, order)
-			return p.printTop(list, usage, everywhere)
+			return p.asking(func(ctx context.Context, a *asked) error {
+				if everywhere {
+					a.namespace = ""
+				}
+				list, err := a.listed(ctx, args, selector)
+				if err != nil {
+					return err
+				}
+				if len(list) == 0 {
+					fmt.Fprintf(p.ErrOut, "No sandboxes found in %s.\n", map[bool]string{true: "any namespace", false: a.namespace + " namespace"}[everywhere])
+					return nil
+				}
+				usage, why := a.metrics(ctx, a.namespace)
+				if why != "" {
+					fmt.Fprintf(p.ErrOut, "CPU and memory are unknown: %s\n", why)
+				}
+				sortBy(list, usage, order)
+				return p.printTop(list, usage, everywhere)
+			})
 		},
 	}
 	cmd.Flags().BoolVarP(&everywhere, "all-namespaces", "A", false, "If present, list the requested object(s) across all namespaces.")

@@ -49,19 +49,15 @@ func newTree(p *plugin) *cobra.Command {
 		Args:              usage(cobra.ExactArgs(1)),
 		ValidArgsFunction: p.completeTree,
 		RunE: func(_ *cobra.Command, args []string) error {
-			a, err := p.connect()
-			if err != nil {
-				return err
-			}
-			ctx, stop := interruptible()
-			defer stop()
-			root, err := a.tree(ctx, args[0])
-			if err != nil {
-				return err
-			}
-			table := printers.GetNewTabWriter(p.Out)
-			root.print(table, "", "")
-			return table.Flush()
+			return p.asking(func(ctx context.Context, a *asked) error {
+				root, err := a.tree(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				table := printers.GetNewTabWriter(p.Out)
+				root.print(table, "", "")
+				return table.Flush()
+			})
 		},
 	}
 }
