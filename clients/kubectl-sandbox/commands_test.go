@@ -17,18 +17,19 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sandbox-apiserver.local/clients/go/apis/sandbox/v1beta1"
+	"sandbox-apiserver.local/clients/go/sandboxtest"
 )
 
 func TestRunsAndReleases(t *testing.T) {
-	ns := namespace(t)
-	pool(t, ns, "agents", 2)
-	runner := user(t, ns, "runner",
+	ns := cluster.Namespace(t)
+	cluster.Pool(t, ns, "agents", 2)
+	runner := cluster.User(t, ns, "runner",
 		rbacv1.PolicyRule{APIGroups: []string{v1beta1.GroupName}, Verbs: []string{"create"}, Resources: []string{"sandboxwarmpools/claim"}},
 		rbacv1.PolicyRule{APIGroups: []string{v1beta1.GroupName}, Verbs: []string{"create", "get"}, Resources: []string{"sandboxclaims/exec"}},
 		rbacv1.PolicyRule{APIGroups: []string{v1beta1.GroupName}, Verbs: []string{"delete"}, Resources: []string{"sandboxclaims"}},
 	)
 	as := []string{"sandbox", "-n", ns, "--as", runner, "run", "agents"}
-	eventually(t, "right of runner", func() (bool, string) {
+	sandboxtest.Eventually(t, "right of runner", func() (bool, string) {
 		got := run(t, "", append(as, "--", "true")...)
 		return got.code == 0, got.err
 	})
@@ -44,7 +45,7 @@ func TestRunsAndReleases(t *testing.T) {
 		t.Errorf("not released: %+v", left)
 	}
 	// A command that ends by an interrupt.
-	cmd, out, failed := command(within(t), "", append(as, "--", "sh", "-c", "echo begun; sleep 600")...)
+	cmd, out, failed := command(sandboxtest.Within(t), "", append(as, "--", "sh", "-c", "echo begun; sleep 600")...)
 	reader, writer := io.Pipe()
 	cmd.Stdout = writer
 	if err := cmd.Start(); err != nil {
@@ -68,16 +69,16 @@ func TestRunsAndReleases(t *testing.T) {
 		t.Errorf("not released after an interrupt: %+v", left)
 	}
 	// And one that waits for stock.
-	cmd, out, failed = command(within(t), "", "sandbox", "-n", ns, "run", "agents", "--on-empty-pool=Wait", "--", "true")
+	cmd, out, failed = command(sandboxtest.Within(t), "", "sandbox", "-n", ns, "run", "agents", "--on-empty-pool=Wait", "--", "true")
 	scale := must(t, "scale", "-n", ns, "sandboxwarmpool/agents", "--replicas=0")
-	eventually(t, "empty pool", func() (bool, string) {
-		now, err := ours.SandboxV1beta1().SandboxWarmPools(ns).Get(within(t), "agents", metav1.GetOptions{})
+	sandboxtest.Eventually(t, "empty pool", func() (bool, string) {
+		now, err := cluster.Ours.SandboxV1beta1().SandboxWarmPools(ns).Get(sandboxtest.Within(t), "agents", metav1.GetOptions{})
 		return err == nil && now.Status.Replicas == 0, fmt.Sprintf("%s %+v %v", scale, now.Status, err)
 	})
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "claim that waits", func() (bool, string) {
+	sandboxtest.Eventually(t, "claim that waits", func() (bool, string) {
 		all := claims(t, ns)
 		return len(all) == 1 && all[0].Status.WaitingSince != nil, fmt.Sprint(all)
 	})
@@ -98,8 +99,8 @@ func TestRunsAndReleases(t *testing.T) {
 }
 
 func TestClaims(t *testing.T) {
-	ns := namespace(t)
-	pool(t, ns, "agents", 3)
+	ns := cluster.Namespace(t)
+	cluster.Pool(t, ns, "agents", 3)
 	said := must(t, "sandbox", "-n", ns, "claim", "agents", "mine")
 	if !regexp.MustCompile(`^sandboxclaim\.sandbox\.x-k8s\.io/mine claimed: sandbox agents-\S+, warm\n$`).MatchString(said) {
 		t.Errorf("%q", said)
@@ -133,15 +134,15 @@ func TestClaims(t *testing.T) {
 }
 
 func TestStreamsAndActions(t *testing.T) {
-	ns := namespace(t)
-	pool(t, ns, "agents", 1)
+	ns := cluster.Namespace(t)
+	cluster.Pool(t, ns, "agents", 1)
 	must(t, "sandbox", "-n", ns, "claim", "agents", "mine")
 	box := claims(t, ns)[0].Status.Sandbox.Name
-	streamer := user(t, ns, "streamer", rbacv1.PolicyRule{
+	streamer := cluster.User(t, ns, "streamer", rbacv1.PolicyRule{
 		APIGroups: []string{v1beta1.GroupName}, Verbs: []string{"create", "get"},
 		Resources: []string{"sandboxes/exec", "sandboxes/log", "sandboxclaims/exec", "sandboxclaims/log"},
 	})
-	eventually(t, "right of streamer", func() (bool, string) {
+	sandboxtest.Eventually(t, "right of streamer", func() (bool, string) {
 		got := run(t, "", "sandbox", "-n", ns, "--as", streamer, "exec", box, "--", "true")
 		return got.code == 0, got.err
 	})
@@ -176,7 +177,7 @@ func TestStreamsAndActions(t *testing.T) {
 	for _, step := range []struct{ verb, done, phase string }{
 		{"suspend", "suspended", "Suspended"}, {"resume", "resumed", "Running"}, {"restart", "restarted", "Running"},
 	} {
-		before, err := ours.SandboxV1beta1().Sandboxes(ns).Get(within(t), box, metav1.GetOptions{})
+		before, err := cluster.Ours.SandboxV1beta1().Sandboxes(ns).Get(sandboxtest.Within(t), box, metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -184,7 +185,7 @@ func TestStreamsAndActions(t *testing.T) {
 		if said != fmt.Sprintf("sandbox.sandbox.x-k8s.io/%s %s\n", box, step.done) {
 			t.Errorf("%q", said)
 		}
-		now, err := ours.SandboxV1beta1().Sandboxes(ns).Get(within(t), box, metav1.GetOptions{})
+		now, err := cluster.Ours.SandboxV1beta1().Sandboxes(ns).Get(sandboxtest.Within(t), box, metav1.GetOptions{})
 		if err != nil || string(now.Status.Phase) != step.phase || (step.verb == "restart" && now.Status.StartTime.Equal(before.Status.StartTime)) {
 			t.Errorf("%s: %v %+v", step.verb, err, now.Status)
 		}
@@ -199,7 +200,7 @@ func TestStreamsAndActions(t *testing.T) {
 // forwards shows that a port is reached, and that the forward ends with the sandbox's use of it.
 func forwards(t *testing.T, ns, box string) {
 	t.Helper()
-	cmd, _, failed := command(within(t), "", "sandbox", "-n", ns, "port-forward", box, ":8080", "--address=127.0.0.1")
+	cmd, _, failed := command(sandboxtest.Within(t), "", "sandbox", "-n", ns, "port-forward", box, ":8080", "--address=127.0.0.1")
 	reader, writer := io.Pipe()
 	cmd.Stdout = writer
 	if err := cmd.Start(); err != nil {
@@ -230,7 +231,7 @@ func forwards(t *testing.T, ns, box string) {
 func attaches(t *testing.T, ns, box string) {
 	t.Helper()
 	for _, args := range [][]string{{"attach", box}, {"logs", "-f", "--tail=0", box}} {
-		cmd, _, failed := command(within(t), "", append([]string{"sandbox", "-n", ns}, args...)...)
+		cmd, _, failed := command(sandboxtest.Within(t), "", append([]string{"sandbox", "-n", ns}, args...)...)
 		reader, writer := io.Pipe()
 		cmd.Stdout = writer
 		if err := cmd.Start(); err != nil {
@@ -243,7 +244,7 @@ func attaches(t *testing.T, ns, box string) {
 			heard <- string(buffer[:count])
 			_, _ = io.Copy(io.Discard, reader)
 		}()
-		eventually(t, "line", func() (bool, string) {
+		sandboxtest.Eventually(t, "line", func() (bool, string) {
 			must(t, "sandbox", "-n", ns, "exec", box, "--", "sh", "-c", "echo a line > /proc/1/fd/1")
 			select {
 			case line := <-heard:
@@ -260,8 +261,8 @@ func attaches(t *testing.T, ns, box string) {
 }
 
 func TestCopies(t *testing.T) {
-	ns := namespace(t)
-	pool(t, ns, "agents", 1)
+	ns := cluster.Namespace(t)
+	cluster.Pool(t, ns, "agents", 1)
 	must(t, "sandbox", "-n", ns, "claim", "agents", "mine")
 	local := t.TempDir()
 	tree := filepath.Join(local, "tree")
@@ -291,8 +292,8 @@ func TestCopies(t *testing.T) {
 }
 
 func TestTreeAndDoctor(t *testing.T) {
-	ns := namespace(t)
-	pool(t, ns, "agents", 1)
+	ns := cluster.Namespace(t)
+	cluster.Pool(t, ns, "agents", 1)
 	must(t, "sandbox", "-n", ns, "claim", "agents", "mine")
 	box := claims(t, ns)[0].Status.Sandbox.Name
 	for _, name := range []string{box, "claim/mine", "mine", "pool/agents"} {
@@ -303,8 +304,8 @@ func TestTreeAndDoctor(t *testing.T) {
 			}
 		}
 	}
-	viewer := user(t, ns, "viewer", rbacv1.PolicyRule{APIGroups: []string{v1beta1.GroupName}, Verbs: []string{"get", "list"}, Resources: []string{"*"}})
-	eventually(t, "right of viewer", func() (bool, string) {
+	viewer := cluster.User(t, ns, "viewer", rbacv1.PolicyRule{APIGroups: []string{v1beta1.GroupName}, Verbs: []string{"get", "list"}, Resources: []string{"*"}})
+	sandboxtest.Eventually(t, "right of viewer", func() (bool, string) {
 		got := run(t, "", "sandbox", "-n", ns, "--as", viewer, "tree", "pool/agents")
 		return got.code == 0 && strings.Contains(got.out, "Pod  ") && strings.Contains(got.out, "<you may not look at it>"), got.out + got.err
 	})
@@ -332,8 +333,8 @@ func TestTreeAndDoctor(t *testing.T) {
 }
 
 func TestCompletion(t *testing.T) {
-	ns := namespace(t)
-	pool(t, ns, "agents", 1)
+	ns := cluster.Namespace(t)
+	cluster.Pool(t, ns, "agents", 1)
 	must(t, "sandbox", "-n", ns, "claim", "agents", "mine")
 	for _, one := range []struct {
 		args []string

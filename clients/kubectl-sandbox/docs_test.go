@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"k8s.io/client-go/tools/clientcmd"
+
+	"sandbox-apiserver.local/clients/go/sandboxtest"
 )
 
 // The page promises that its commands work: so they are run as they are printed.
@@ -28,8 +30,8 @@ func TestTheDocumentedCommands(t *testing.T) {
 			t.Errorf("the page shows no %s", verb)
 		}
 	}
-	ns := namespace(t)
-	pool(t, ns, "agents", 2)
+	ns := cluster.Namespace(t)
+	cluster.Pool(t, ns, "agents", 2)
 	// As a reader has it: the namespace is that of the context.
 	config, err := clientcmd.LoadFromFile(os.Getenv("KUBECONFIG"))
 	if err != nil {
@@ -44,7 +46,7 @@ func TestTheDocumentedCommands(t *testing.T) {
 	if err := os.Symlink(mustLook(t, kubectl), filepath.Join(home, "kubectl")); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*sandboxtest.Patience)
 	defer cancel()
 	shell := exec.CommandContext(ctx, "sh", "-eux")
 	shell.Dir, shell.Stdin = home, strings.NewReader(script.String())

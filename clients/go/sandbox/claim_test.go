@@ -15,6 +15,7 @@ import (
 
 	"sandbox-apiserver.local/clients/go/apis/sandbox/v1beta1"
 	"sandbox-apiserver.local/clients/go/sandbox"
+	"sandbox-apiserver.local/clients/go/sandboxtest"
 )
 
 // forgetful carries requests out and loses the answers of some.
@@ -35,10 +36,10 @@ func (f forgetful) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 func TestClaims(t *testing.T) {
-	ns := namespace(t)
-	pool(t, ns, "agents", 2)
-	pool(t, ns, "empty", 0)
-	ctx := within(t)
+	ns := cluster.Namespace(t)
+	cluster.Pool(t, ns, "agents", 2)
+	cluster.Pool(t, ns, "empty", 0)
+	ctx := sandboxtest.Within(t)
 	// The one right that it takes.
 	config := user(t, ns, "claimant", rbacv1.PolicyRule{
 		APIGroups: []string{v1beta1.GroupName}, Resources: []string{"sandboxwarmpools/claim"}, Verbs: []string{"create"},
@@ -46,7 +47,7 @@ func TestClaims(t *testing.T) {
 	var loses, asked atomic.Int32
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return forgetful{next, &loses, &asked} })
 	claimant := client(t, config, ns)
-	eventually(t, "right", func() (bool, string) {
+	sandboxtest.Eventually(t, "right", func() (bool, string) {
 		_, err := claimant.Claim(ctx, "agents", nil, sandbox.ClaimOptions{DryRun: true})
 		return err == nil, errorText(err)
 	})
@@ -62,7 +63,7 @@ func TestClaims(t *testing.T) {
 	if err != nil || asked.Load() != 3 {
 		t.Fatalf("%v after %d requests", err, asked.Load())
 	}
-	all, err := ours.SandboxV1beta1().SandboxClaims(ns).List(ctx, metav1.ListOptions{})
+	all, err := cluster.Ours.SandboxV1beta1().SandboxClaims(ns).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +98,7 @@ func TestClaims(t *testing.T) {
 	if !apierrors.IsTimeout(err) {
 		t.Errorf("%v", err)
 	}
-	waiting, err := ours.SandboxV1beta1().SandboxClaims(ns).Get(ctx, "waits", metav1.GetOptions{})
+	waiting, err := cluster.Ours.SandboxV1beta1().SandboxClaims(ns).Get(ctx, "waits", metav1.GetOptions{})
 	if err != nil || waiting.Status.WaitingSince == nil {
 		t.Errorf("%+v %v", waiting, err)
 	}
@@ -106,7 +107,7 @@ func TestClaims(t *testing.T) {
 	if err := claimant.Release(ctx, bound.Name); !apierrors.IsForbidden(err) || asked.Load() != 1 {
 		t.Errorf("%v after %d requests", err, asked.Load())
 	}
-	owner := client(t, admin, ns)
+	owner := client(t, cluster.Admin, ns)
 	for range 2 {
 		if err := owner.Release(ctx, bound.Name); err != nil {
 			t.Error(err)

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"sandbox-apiserver.local/clients/go/sandbox"
+	"sandbox-apiserver.local/clients/go/sandboxtest"
 )
 
 // day is what the documentation shows.
@@ -51,9 +52,9 @@ func day(ctx context.Context, config *rest.Config, namespace string) (string, er
 }
 
 func TestTheDocumentedDay(t *testing.T) {
-	ns := namespace(t)
-	pool(t, ns, "agents", 1)
-	said, err := day(within(t), admin, ns)
+	ns := cluster.Namespace(t)
+	cluster.Pool(t, ns, "agents", 1)
+	said, err := day(sandboxtest.Within(t), cluster.Admin, ns)
 	if err != nil || said != "42\npage\n" {
 		t.Errorf("%q %v", said, err)
 	}

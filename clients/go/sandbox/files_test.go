@@ -13,13 +13,14 @@ import (
 
 	"sandbox-apiserver.local/clients/go/apis/sandbox/v1beta1"
 	"sandbox-apiserver.local/clients/go/sandbox"
+	"sandbox-apiserver.local/clients/go/sandboxtest"
 )
 
 func TestFiles(t *testing.T) {
-	ns := namespace(t)
-	pool(t, ns, "agents", 1)
-	ctx := within(t)
-	client := client(t, admin, ns)
+	ns := cluster.Namespace(t)
+	cluster.Pool(t, ns, "agents", 1)
+	ctx := sandboxtest.Within(t)
+	client := client(t, cluster.Admin, ns)
 	claim, err := client.Claim(ctx, "agents", &v1beta1.SandboxClaim{}, sandbox.ClaimOptions{Ready: &sandbox.Wait{}})
 	if err != nil {
 		t.Fatal(err)
@@ -124,10 +125,10 @@ func TestFiles(t *testing.T) {
 }
 
 func TestAttach(t *testing.T) {
-	ns := namespace(t)
-	pool(t, ns, "agents", 1)
-	ctx := within(t)
-	client := client(t, admin, ns)
+	ns := cluster.Namespace(t)
+	cluster.Pool(t, ns, "agents", 1)
+	ctx := sandboxtest.Within(t)
+	client := client(t, cluster.Admin, ns)
 	claim, err := client.Claim(ctx, "agents", nil, sandbox.ClaimOptions{Ready: &sandbox.Wait{}})
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +147,7 @@ func TestAttach(t *testing.T) {
 		line <- string(buffer[:count])
 		_, _ = io.Copy(io.Discard, reader)
 	}()
-	eventually(t, "a line", func() (bool, string) {
+	sandboxtest.Eventually(t, "a line", func() (bool, string) {
 		say := []string{"sh", "-c", "echo attached > /proc/1/fd/1"}
 		if err := client.Exec(ctx, sandbox.Claimed(claim.Name), say, sandbox.ExecOptions{Stdout: io.Discard}); err != nil {
 			return false, err.Error()

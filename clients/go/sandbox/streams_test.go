@@ -18,13 +18,14 @@ import (
 
 	"sandbox-apiserver.local/clients/go/apis/sandbox/v1beta1"
 	"sandbox-apiserver.local/clients/go/sandbox"
+	"sandbox-apiserver.local/clients/go/sandboxtest"
 )
 
 func TestStreams(t *testing.T) {
-	ns := namespace(t)
-	pool(t, ns, "agents", 1)
-	ctx := within(t)
-	claim, err := client(t, admin, ns).Claim(ctx, "agents", &v1beta1.SandboxClaim{ObjectMeta: metav1.ObjectMeta{Name: "mine"}}, sandbox.ClaimOptions{Ready: &sandbox.Wait{}})
+	ns := cluster.Namespace(t)
+	cluster.Pool(t, ns, "agents", 1)
+	ctx := sandboxtest.Within(t)
+	claim, err := client(t, cluster.Admin, ns).Claim(ctx, "agents", &v1beta1.SandboxClaim{ObjectMeta: metav1.ObjectMeta{Name: "mine"}}, sandbox.ClaimOptions{Ready: &sandbox.Wait{}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +39,7 @@ func TestStreams(t *testing.T) {
 		},
 	})
 	streamer := client(t, config, ns)
-	eventually(t, "right", func() (bool, string) {
+	sandboxtest.Eventually(t, "right", func() (bool, string) {
 		err := streamer.Exec(ctx, sandbox.Named(name), []string{"true"}, sandbox.ExecOptions{Stdout: io.Discard})
 		return err == nil, errorText(err)
 	})

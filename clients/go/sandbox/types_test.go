@@ -14,6 +14,7 @@ import (
 
 	"sandbox-apiserver.local/clients/go/apis/sandbox/v1beta1"
 	"sandbox-apiserver.local/clients/go/informers/externalversions"
+	"sandbox-apiserver.local/clients/go/sandboxtest"
 )
 
 type schema struct {
@@ -25,7 +26,7 @@ type schema struct {
 
 // Every field that the server publishes is in the types, and the reverse.
 func TestTypesAgreeWithTheServer(t *testing.T) {
-	text, err := core.Discovery().RESTClient().Get().AbsPath("/openapi/v3/apis/sandbox.x-k8s.io/v1beta1").Do(within(t)).Raw()
+	text, err := cluster.Core.Discovery().RESTClient().Get().AbsPath("/openapi/v3/apis/sandbox.x-k8s.io/v1beta1").Do(sandboxtest.Within(t)).Raw()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,16 +96,16 @@ func compare(t *testing.T, all map[string]schema, path string, published schema,
 }
 
 func TestClientsetInformerAndLister(t *testing.T) {
-	ns := namespace(t)
-	ctx := within(t)
-	factory := externalversions.NewSharedInformerFactoryWithOptions(ours, 10*time.Minute, externalversions.WithNamespace(ns))
+	ns := cluster.Namespace(t)
+	ctx := sandboxtest.Within(t)
+	factory := externalversions.NewSharedInformerFactoryWithOptions(cluster.Ours, 10*time.Minute, externalversions.WithNamespace(ns))
 	informer := factory.Sandbox().V1beta1().SandboxClaims()
 	synced := informer.Informer().HasSynced
 	factory.Start(ctx.Done())
 	if !cache.WaitForCacheSync(ctx.Done(), synced) {
 		t.Fatal("the informer has no list")
 	}
-	claims := ours.SandboxV1beta1().SandboxClaims(ns)
+	claims := cluster.Ours.SandboxV1beta1().SandboxClaims(ns)
 	made, err := claims.Create(ctx, &v1beta1.SandboxClaim{
 		ObjectMeta: metav1.ObjectMeta{Name: "a", Labels: map[string]string{"of": "tests"}},
 		Spec: v1beta1.SandboxClaimSpec{
@@ -114,7 +115,7 @@ func TestClientsetInformerAndLister(t *testing.T) {
 	if err == nil {
 		t.Fatalf("a claim of a pool that is not there: %+v", made)
 	}
-	pool(t, ns, "later", 0)
+	cluster.Pool(t, ns, "later", 0)
 	made, err = claims.Create(ctx, &v1beta1.SandboxClaim{
 		ObjectMeta: metav1.ObjectMeta{Name: "a", Labels: map[string]string{"of": "tests"}},
 		Spec: v1beta1.SandboxClaimSpec{
@@ -125,7 +126,7 @@ func TestClientsetInformerAndLister(t *testing.T) {
 		t.Fatal(err)
 	}
 	lister := informer.Lister().SandboxClaims(ns)
-	eventually(t, "claim in the lister", func() (bool, string) {
+	sandboxtest.Eventually(t, "claim in the lister", func() (bool, string) {
 		found, err := lister.List(labels.SelectorFromSet(labels.Set{"of": "tests"}))
 		return err == nil && len(found) == 1 && found[0].UID == made.UID, errorText(err)
 	})
@@ -133,7 +134,7 @@ func TestClientsetInformerAndLister(t *testing.T) {
 	if made, err = claims.Update(ctx, made, metav1.UpdateOptions{}); err != nil || made.Labels["of"] != "others" {
 		t.Fatal(made, err)
 	}
-	scale, err := ours.SandboxV1beta1().SandboxWarmPools(ns).GetScale(ctx, "later", metav1.GetOptions{})
+	scale, err := cluster.Ours.SandboxV1beta1().SandboxWarmPools(ns).GetScale(ctx, "later", metav1.GetOptions{})
 	if err != nil || scale.Spec.Replicas != 0 {
 		t.Errorf("%+v %v", scale, err)
 	}
@@ -154,7 +155,7 @@ func TestClientsetInformerAndLister(t *testing.T) {
 	if !slices.Contains(seen, "DELETED") {
 		t.Errorf("%v", seen)
 	}
-	eventually(t, "deletion in the lister", func() (bool, string) {
+	sandboxtest.Eventually(t, "deletion in the lister", func() (bool, string) {
 		_, err := lister.Get("a")
 		return err != nil, "it is there"
 	})
