@@ -104,7 +104,6 @@ func TestAClientThatVanishesIsFound(t *testing.T) {
 	ip("-n", machine, "addr", "add", "10.88.254.77/16", "dev", "eth0")
 	ip("-n", machine, "link", "set", "eth0", "up")
 
-	pki := func(file string) string { return filepath.Join(env.DevDir, "pki", file) }
 	ctx, cancel := context.WithTimeout(context.Background(), 4*patience)
 	defer cancel()
 	client := exec.CommandContext(ctx, "ip", "netns", "exec", machine, env.Kubectl, "sandbox", "exec", "sandbox/box", "-n", ns,

@@ -23,6 +23,7 @@ import (
 	"k8s.io/client-go/tools/remotecommand"
 	clientexec "k8s.io/client-go/util/exec"
 
+	"sandbox-apiserver.local/cluster/suite/internal/forward"
 	"sandbox-apiserver.local/cluster/suite/internal/process"
 )
 
@@ -254,7 +255,7 @@ func TestAGigabyteEachWay(t *testing.T) {
 		t.Errorf("stdout: %s, not %q", sum, told.String())
 	}
 
-	ports := forwarded(t, ctx, ns, "box", ":9090", ":8080")
+	ports := forwarded(t, admin, "WebSocket", ns, "box", ":9090", ":8080")
 	sent = newNoise(gibibyte)
 	answer, err := http.Post(fmt.Sprintf("http://127.0.0.1:%d/echo/", ports[0].Local), "application/octet-stream", sent)
 	if err != nil {
@@ -289,33 +290,16 @@ func (c *counter) Write(bytes []byte) (int, error) {
 	return len(bytes), nil
 }
 
-// forwarded ports of a Sandbox, over WebSocket, until the test ends.
-func forwarded(t *testing.T, ctx context.Context, ns, name string, ports ...string) []portforward.ForwardedPort {
+// forwarded ports of a Sandbox, until the test ends.
+func forwarded(t *testing.T, config *rest.Config, protocol, ns, name string, ports ...string) []portforward.ForwardedPort {
 	t.Helper()
-	dialer, err := portforward.NewSPDYOverWebsocketDialer(streamURL(t, admin, ns, name, "portforward", nil), admin)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	at := streamURL(t, config, ns, name, "portforward", nil)
+	chosen, stop, err := forward.Open(ctx, config, at, protocol, ports...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop, ready, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
-	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, ports, stop, ready, io.Discard, io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() { done <- forwarder.ForwardPorts() }()
-	t.Cleanup(func() {
-		close(stop)
-		<-done
-	})
-	select {
-	case <-ready:
-	case err := <-done:
-		t.Fatal(err)
-	case <-ctx.Done():
-		t.Fatal("the ports are not forwarded")
-	}
-	chosen, err := forwarder.GetPorts()
-	if err != nil {
-		t.Fatal(err)
-	}
+	t.Cleanup(stop)
 	return chosen
 }

@@ -10,15 +10,12 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/tools/remotecommand"
-	"k8s.io/client-go/transport/spdy"
 	clientexec "k8s.io/client-go/util/exec"
 
 	"sandbox-apiserver.local/cluster/suite/internal/cluster"
@@ -271,40 +268,10 @@ func TestPortForward(t *testing.T) {
 	createSandbox(t, ns, "box", serving)
 	waitReady(t, ns, "box")
 	forwarder := streamer(t, ns, "forwarder", "portforward", "create", "get")
-	at := streamURL(t, forwarder, ns, "box", "portforward", nil)
-
-	dial := func(t *testing.T) (string, func()) {
-		t.Helper()
-		transport, upgrader, err := spdy.RoundTripperFor(forwarder)
-		if err != nil {
-			t.Fatal(err)
-		}
-		dialer := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, at)
-		stop, ready := make(chan struct{}), make(chan struct{})
-		var out bytes.Buffer
-		forward, err := portforward.New(dialer, []string{"0:8080"}, stop, ready, io.Discard, &out)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ended := make(chan error, 1)
-		go func() { ended <- forward.ForwardPorts() }()
-		select {
-		case <-ready:
-		case err := <-ended:
-			t.Fatalf("%v %s", err, out.String())
-		case <-time.After(patience):
-			t.Fatal("no port is forwarded")
-		}
-		ports, err := forward.GetPorts()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return fmt.Sprintf("http://127.0.0.1:%d/", ports[0].Local), func() { close(stop); <-ended }
-	}
-	page, stop := dial(t)
-	defer stop()
+	ports := forwarded(t, forwarder, "SPDY", ns, "box", "0:8080")
+	page := fmt.Sprintf("http://127.0.0.1:%d", ports[0].Local)
 	for range 3 {
-		got, err := exchange(&http.Client{}, strings.TrimSuffix(page, "/"), http.MethodGet, "/", "", http.NoBody, nil)
+		got, err := exchange(&http.Client{}, page, http.MethodGet, "/", "", http.NoBody, nil)
 		if err != nil || got.code != http.StatusOK || got.body != "page\n" {
 			t.Fatalf("%d %q %v", got.code, got.body, err)
 		}

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"math"
 	"strings"
 	"testing"
 	"time"
@@ -13,23 +12,6 @@ import (
 
 	"sandbox-apiserver.local/cluster/suite/internal/wire"
 )
-
-func TestGoalsAreJudged(t *testing.T) {
-	for _, c := range []struct {
-		goal goal
-		want string
-	}{
-		{goal{what: "p50", got: 5, limit: 5}, "met"},
-		{goal{what: "p50", got: 10, limit: 5}, "missed, 2.00 times the goal"},
-		{goal{what: "rate", got: 1000, limit: 1000, atLeast: true}, "met"},
-		{goal{what: "rate", got: 500, limit: 1000, atLeast: true}, "missed, 0.50 times the goal"},
-		{goal{what: "nothing", got: math.NaN(), limit: 1}, "missed, NaN times the goal"},
-	} {
-		if got := c.goal.String(); !strings.HasSuffix(got, "\t"+c.want) {
-			t.Errorf("%q, want %q", got, c.want)
-		}
-	}
-}
 
 func TestAnAnswerHasToBeWarmAndWhole(t *testing.T) {
 	one := `{"status":{"sandbox":{"name":"a","uid":"1","launchType":"Warm"}}}`

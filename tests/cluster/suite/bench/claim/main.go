@@ -104,7 +104,7 @@ func (r *run) everything(ctx context.Context) error {
 	}
 	// A tenth of a burst says nothing of the whole.
 	if !r.durable && !r.quick {
-		reportGoals(os.Stdout, goals(cells))
+		figures.ReportGoals(os.Stdout, goals(cells))
 	}
 	return r.check()
 }

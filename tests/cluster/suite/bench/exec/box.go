@@ -22,6 +22,7 @@ import (
 	"k8s.io/client-go/tools/remotecommand"
 
 	"sandbox-apiserver.local/cluster/suite/internal/cluster"
+	"sandbox-apiserver.local/cluster/suite/internal/figures"
 	"sandbox-apiserver.local/cluster/suite/internal/process"
 )
 
@@ -49,7 +50,7 @@ type bench struct {
 	namespace string
 	server    process.Process
 	block     []byte
-	goals     goals
+	goals     []figures.Goal
 
 	// The Pod's own, the Sandbox's through the front, and without it.
 	pod, front, direct way

@@ -87,6 +87,6 @@ func run(ctx context.Context, size sizes, only string) (err error) {
 			return fmt.Errorf("%s: %w", part, err)
 		}
 	}
-	b.goals.print()
+	figures.ReportGoals(os.Stdout, b.goals)
 	return nil
 }

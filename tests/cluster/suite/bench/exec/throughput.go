@@ -9,17 +9,14 @@ import (
 	"hash"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
-	"k8s.io/client-go/tools/portforward"
-	"k8s.io/client-go/transport/spdy"
-
 	"sandbox-apiserver.local/cluster/suite/internal/figures"
+	"sandbox-apiserver.local/cluster/suite/internal/forward"
 )
 
 const (
@@ -87,7 +84,9 @@ func (b *bench) compare(ctx context.Context, table io.Writer, d direction) error
 	perGiB := used.Seconds() / (float64(b.bytes()) * float64(b.size.repetitions) / (1 << 30))
 	fmt.Fprintf(table, "%s\t%s\t%.0f\t%s\t%.0f\t%.2f\t%.2f\t\n", d.name, b.rates(pod), b.rate(figures.Quantile(pod, 0.5)),
 		b.rates(front), b.rate(figures.Quantile(front, 0.5)), ratio, perGiB)
-	b.goals.add("throughput of "+d.name+" over the Pod's own", fmt.Sprintf("%.0f %%", 100*ratio), ">= 90 %", ratio >= ratioMin)
+	b.goals = append(b.goals, figures.Goal{
+		What: "throughput of " + d.name + " over the Pod's own", Got: ratio, Limit: ratioMin, AtLeast: true,
+	})
 	return nil
 }
 
@@ -190,30 +189,11 @@ func (b *bench) upload(ctx context.Context, w way) error {
 
 // forwarded gives one connection to a port of the Pod.
 func (w way) forwarded(ctx context.Context, port int, use func(net.Conn) error) error {
-	transport, upgrader, err := spdy.RoundTripperFor(w.config)
+	ports, stop, err := forward.Open(ctx, w.config, w.url("portforward", nil), "SPDY", fmt.Sprintf("0:%d", port))
 	if err != nil {
 		return err
 	}
-	dialer := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, w.url("portforward", nil))
-	stop, ready := make(chan struct{}), make(chan struct{})
-	forwarder, err := portforward.New(dialer, []string{fmt.Sprintf("0:%d", port)}, stop, ready, io.Discard, os.Stderr)
-	if err != nil {
-		return err
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- forwarder.ForwardPorts() }()
-	select {
-	case <-ready:
-	case err := <-ended:
-		return fmt.Errorf("no port is forwarded: %w", err)
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer func() { close(stop); <-ended }()
-	ports, err := forwarder.GetPorts()
-	if err != nil {
-		return err
-	}
+	defer stop()
 	connection, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", ports[0].Local))
 	if err != nil {
 		return err
