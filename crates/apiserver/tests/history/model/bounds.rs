@@ -1,6 +1,6 @@
 //! What the clock says about revisions: which must have existed at a time, and which can't have.
 
-use super::history::{Event, GetOutcome, History, Micros, Revision, WriteOutcome};
+use super::history::{Event, GetOutcome, History, Micros, Revision, Span, WriteOutcome};
 use super::truth::Truth;
 
 /// Lower and upper bounds of the store's revision over time.
@@ -15,24 +15,26 @@ impl Bounds {
     pub(crate) fn new(history: &History, truth: &Truth) -> Self {
         let mut seen = Vec::new();
         let mut begun = Vec::new();
+        let revision = |fact: &usize| truth.facts()[*fact].revision;
         for write in &history.writes {
-            let fact = match &write.outcome {
+            let Span { start, end, .. } = write.span;
+            match &write.outcome {
                 WriteOutcome::Stored(object) => {
-                    seen.push((write.span.end, object.revision));
-                    begun.push((write.span.start, object.revision));
-                    continue;
+                    seen.push((end, object.revision));
+                    begun.push((start, object.revision));
                 }
-                WriteOutcome::Deleted { uid } => truth.deleted(uid),
+                // Of an object that came back and was deleted again nobody knows which deletion
+                // this was: seen is at least the first, begun at most the last.
+                WriteOutcome::Deleted { uid } => {
+                    seen.extend(truth.deleted(uid).first().map(|fact| (end, revision(fact))));
+                    begun.extend(truth.deleted(uid).last().map(|fact| (start, revision(fact))));
+                }
                 WriteOutcome::Unknown { .. } => {
-                    write.action.value().and_then(|value| truth.written(value).first().copied())
+                    let written =
+                        write.action.value().map_or(&[][..], |value| truth.written(value));
+                    begun.extend(written.first().map(|fact| (start, revision(fact))));
                 }
-                WriteOutcome::Refused { .. } => None,
-            };
-            let Some(fact) = fact else { continue };
-            let revision = truth.facts()[fact].revision;
-            begun.push((write.span.start, revision));
-            if matches!(write.outcome, WriteOutcome::Deleted { .. }) {
-                seen.push((write.span.end, revision));
+                WriteOutcome::Refused { .. } => {}
             }
         }
         for noise in &history.noises {

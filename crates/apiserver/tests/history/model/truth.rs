@@ -13,8 +13,8 @@ pub(crate) struct Truth {
     keys: BTreeMap<String, Vec<usize>>,
     /// Where each value was written; more than one place is a violation.
     values: HashMap<String, Vec<usize>>,
-    /// Which fact deleted the object of this uid.
-    deletions: HashMap<String, usize>,
+    /// Which facts deleted the object of this uid; more than one is a violation: it came back.
+    deletions: HashMap<String, Vec<usize>>,
 }
 
 /// An object at a revision.
@@ -60,7 +60,9 @@ impl Truth {
                 (Some(content), _) => {
                     truth.values.entry(content.value.clone()).or_default().push(index);
                 }
-                (None, Some(gone)) => _ = truth.deletions.insert(gone.uid.clone(), index),
+                (None, Some(gone)) => {
+                    truth.deletions.entry(gone.uid.clone()).or_default().push(index);
+                }
                 (None, None) => {}
             }
         }
@@ -77,8 +79,9 @@ impl Truth {
         self.values.get(value).map_or(&[], Vec::as_slice)
     }
 
-    pub(crate) fn deleted(&self, uid: &str) -> Option<usize> {
-        self.deletions.get(uid).copied()
+    /// The facts that deleted the object of this uid.
+    pub(crate) fn deleted(&self, uid: &str) -> &[usize] {
+        self.deletions.get(uid).map_or(&[], Vec::as_slice)
     }
 
     /// What the key held before the fact.

@@ -66,14 +66,18 @@ impl Judge<'_> {
     }
 
     fn deleted(&self, write: &Write, uid: &str) -> Result<(), Problem> {
-        let Some(fact) = self.truth.deleted(uid) else {
-            return Err(Problem::new(format!("{uid} deleted in etcd"), "it was not"));
+        let [fact] = self.truth.deleted(uid) else {
+            let times = self.truth.deleted(uid).len();
+            return Err(Problem::new(
+                format!("{uid} deleted exactly once in etcd"),
+                format!("{times} times"),
+            ));
         };
-        if self.truth.facts()[fact].key != write.key {
-            return Err(Problem::new(&write.key, &self.truth.facts()[fact].key));
+        if self.truth.facts()[*fact].key != write.key {
+            return Err(Problem::new(&write.key, &self.truth.facts()[*fact].key));
         }
-        self.in_time(write, fact)?;
-        self.fits(write, fact)
+        self.in_time(write, *fact)?;
+        self.fits(write, *fact)
     }
 
     /// A write that begins after something was seen comes after it.

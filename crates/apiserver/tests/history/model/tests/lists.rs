@@ -1,8 +1,8 @@
 use super::super::history::{
-    Compaction, Failure, Filter, History, List, Page, Revision, Seen, Version,
+    Compaction, Fact, Failure, Filter, History, List, Page, Revision, Seen, Version, Write,
 };
-use super::super::{Check, Served};
-use super::story::{LATER, everything, object, red, state, story};
+use super::super::{Check, Served, check};
+use super::story::{LATER, everything, object, red, span, state, story};
 use super::{expect, expect_served};
 
 pub(super) fn a_list_is_the_state() {
@@ -105,6 +105,20 @@ pub(super) fn only_history_that_is_gone_expires() {
     expect_served("forgotten", &history, cache(100), Check::List, "");
     history.troubles = vec![65];
     expect_served("remembered", &history, cache(100), Check::List, still);
+}
+
+/// `n/a` comes back by a second try of its creation and is deleted again: that is wrong of the
+/// writes, and what others saw meanwhile is as right as before.
+pub(super) fn an_object_that_came_back_confuses_no_list() {
+    let page = Page { start: 130, end: 135, ..page(8, state(8, &everything()), None, false) };
+    let list = List { pages: vec![page], ..list(Version::Latest, 0, everything()) };
+    let mut history = with(list);
+    history.facts.push(Fact { revision: 9, ..history.facts[0].clone() });
+    history.facts.push(Fact { revision: 10, ..history.facts[4].clone() });
+    history.writes.push(Write { span: span(150, 160), ..history.writes[4].clone() });
+    expect("deleted twice", &history, Check::Write, "A deleted exactly once in etcd");
+    let found = check(&history, Served::FromStore);
+    assert!(found.iter().all(|violation| violation.check == Check::Write), "{found:#?}");
 }
 
 fn list(version: Version, limit: usize, filter: Filter) -> List {

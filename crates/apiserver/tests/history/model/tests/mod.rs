@@ -12,13 +12,17 @@ use super::history::History;
 use super::{Check, Served, check};
 
 /// Every table; the runner has no other way to find them, and the compiler reports who is missing.
-pub(crate) const ALL: [(&str, fn()); 11] = [
+pub(crate) const ALL: [(&str, fn()); 12] = [
     ("model::writes::an_outcome_must_fit_what_happened", writes::an_outcome_must_fit_what_happened),
     ("model::writes::a_refusal_must_have_been_true", writes::a_refusal_must_have_been_true),
     ("model::reads::an_object_is_shown_as_it_was", reads::an_object_is_shown_as_it_was),
     ("model::lists::a_list_is_the_state", lists::a_list_is_the_state),
     ("model::lists::pages_are_one_list", lists::pages_are_one_list),
     ("model::lists::only_history_that_is_gone_expires", lists::only_history_that_is_gone_expires),
+    (
+        "model::lists::an_object_that_came_back_confuses_no_list",
+        lists::an_object_that_came_back_confuses_no_list,
+    ),
     ("model::watches::events_are_gapless", watches::events_are_gapless),
     ("model::watches::selectors_make_events", watches::selectors_make_events),
     ("model::watches::bookmarks_run_behind", watches::bookmarks_run_behind),

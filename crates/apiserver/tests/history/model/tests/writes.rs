@@ -58,7 +58,7 @@ pub(super) fn an_outcome_must_fit_what_happened() {
         (
             "deleted, but still there",
             |h| h.writes[4].outcome = WriteOutcome::Deleted { uid: "Z".into() },
-            "Z deleted in etcd",
+            "Z deleted exactly once in etcd",
         ),
         (
             "deleted, and refused by a second try",
