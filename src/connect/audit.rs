@@ -70,11 +70,13 @@ impl Audited {
         exit_code: Option<i64>,
     ) {
         let took = self.began.elapsed();
+        // On other streams that channel means something else.
+        let exit_code = exit_code.filter(|_| matches!(self.kind.name, "exec" | "attach"));
+        let why = why.of_command(exit_code);
         metrics.closed(self.kind.name, why, took);
         info!(ended = ?why, seconds = took.as_secs(), "stream closed");
         let note = |key: &str, value: String| self.record.annotate(key, value);
-        // On other streams that channel means something else.
-        if let Some(code) = exit_code.filter(|_| matches!(self.kind.name, "exec" | "attach")) {
+        if let Some(code) = exit_code {
             note(EXIT_CODE, code.to_string());
         }
         note(BYTES_TO_POD, bytes.0.to_string());

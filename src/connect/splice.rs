@@ -82,6 +82,15 @@ impl Ended {
         }
     }
 
+    /// Of a command whose exit code has been told nothing is missing, so it does not matter in which
+    /// way the client hangs up: often without a word, which alone would be a broken connection.
+    pub(super) fn of_command(self, exit_code: Option<i64>) -> Self {
+        match (self, exit_code) {
+            (Self::Broken, Some(_)) => Self::Closed,
+            (why, _) => why,
+        }
+    }
+
     /// Code and reason for a WebSocket's close: RFC 6455 section 7.4.1.
     fn goodbye(self) -> Option<(u16, &'static str)> {
         Some(match self {

@@ -389,6 +389,18 @@ async fn a_stream_that_is_ended_says_why() {
     }
 }
 
+#[test]
+fn a_command_with_an_exit_code_has_ended_well() {
+    for (why, exit_code, expected) in [
+        (Ended::Broken, Some(7), Ended::Closed),
+        (Ended::Broken, None, Ended::Broken),
+        (Ended::Closed, None, Ended::Closed),
+        (Ended::Stopping, Some(0), Ended::Stopping),
+    ] {
+        assert_eq!(why.of_command(exit_code), expected, "{why:?} {exit_code:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_takes_no_more_is_still_heard() {
     for _ in 0..64 {

@@ -188,11 +188,15 @@ func TestStreamsAreAudited(t *testing.T) {
 	trail := auditTrail(t)
 	canary := "canary-" + ns
 	sizes := map[string]string{}
-	for _, protocol := range []string{"WebSocket", "SPDY"} {
+	run := func(protocol string) {
+		t.Helper()
 		_, _, err := execute(t, admin, protocol, ns, "box", canary, "sh", "-c", "cat; echo; exit 7")
 		if err == nil || !strings.Contains(err.Error(), "exit code 7") {
 			t.Fatal(err)
 		}
+	}
+	for _, protocol := range []string{"WebSocket", "SPDY"} {
+		run(protocol)
 		var ends auditEvent
 		for _, stage := range []string{"ResponseStarted", "ResponseComplete"} {
 			ends = trail.find(protocol+" "+stage, func(e auditEvent) bool {
@@ -220,6 +224,20 @@ func TestStreamsAreAudited(t *testing.T) {
 			t.Errorf("ended: %s", sizes["ended"])
 		}
 	}
+	// Now and then a client that has its exit code hangs up without a word: nothing broke.
+	for range 10 {
+		run("WebSocket")
+		run("SPDY")
+	}
+	eventually(t, "all ends", patience, func() (bool, string) {
+		ends := map[string]int{}
+		for _, e := range trail.events() {
+			if e.ObjectRef.Namespace == ns && e.of("sandboxes", "exec") && e.Stage == "ResponseComplete" {
+				ends[e.Annotations["sandbox.x-k8s.io/ended"]+" "+e.Annotations["sandbox.x-k8s.io/exit-code"]]++
+			}
+		}
+		return ends["closed 7"] == 22 && len(ends) == 1, fmt.Sprint(ends)
+	})
 	// A session that is ended tells why.
 	over := session(t, admin, "WebSocket", ns, "box")
 	mustAct(t, ns, "box", "suspend", "wait=true")
