@@ -15,7 +15,7 @@ use sandbox_api::IsolationLevel;
 
 use crate::claims::{Claims, Entrance};
 use crate::cluster::Cluster as _;
-use crate::cluster::kube::KubeCluster;
+use crate::cluster::kube::{KubeCluster, dial};
 use crate::config::{self, Config, Etcd};
 use crate::events::{self, Events};
 use crate::provision::{Driver, LoopMetrics, Policy, StoreSandboxes};
@@ -234,14 +234,14 @@ async fn clients(config: &Config) -> anyhow::Result<(kube::Client, kube::Client)
         }
         None => kube::Config::incluster().context("no --kubeconfig, and not in a cluster")?,
     };
-    let client = kube::Client::try_from(kube_config.clone());
-    let client = client.context("making the cluster's client")?;
     // What lies behind a proxy only kube's own reaches.
     if kube_config.proxy_url.is_some() {
+        let client = kube::Client::try_from(kube_config).context("making the cluster's client")?;
         return Ok((client.clone(), client));
     }
-    let streaming = cluster::kube::dial::streaming(&kube_config);
-    Ok((client, streaming.context("making the client for streams")?))
+    let client = dial::requesting(&kube_config).context("making the cluster's client")?;
+    let streaming = dial::streaming(&kube_config).context("making the client for streams")?;
+    Ok((client, streaming))
 }
 
 fn open_audit(config: &config::Audit) -> anyhow::Result<Audit> {
