@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -86,6 +87,34 @@ func parseCPU(stat string) (time.Duration, error) {
 	}
 	var ticks int64
 	for _, field := range fields[11:13] {
+		value, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		ticks += value
+	}
+	return time.Duration(ticks) * tick, nil
+}
+
+// MachineCPU is what all cores have spent since the start, on whatever but waiting.
+func MachineCPU() (time.Duration, error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	return parseMachineCPU(string(text))
+}
+
+// parseMachineCPU adds user, nice, system, irq and softirq of the first line: fields 1 to 3, 6 and 7 of proc(5), which
+// has idle and iowait between them, and behind them what others took.
+func parseMachineCPU(stat string) (time.Duration, error) {
+	line, _, _ := strings.Cut(stat, "\n")
+	fields := strings.Fields(line)
+	if len(fields) < 8 || fields[0] != "cpu" {
+		return 0, fmt.Errorf("no CPU in %q", line)
+	}
+	var ticks int64
+	for _, field := range slices.Concat(fields[1:4], fields[6:8]) {
 		value, err := strconv.ParseInt(field, 10, 64)
 		if err != nil {
 			return 0, err

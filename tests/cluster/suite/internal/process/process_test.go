@@ -18,6 +18,18 @@ func TestCPUIsParsedPastOddNames(t *testing.T) {
 	}
 }
 
+func TestMachineCPUIsParsed(t *testing.T) {
+	got, err := parseMachineCPU("cpu  100 20 30 4000 500 6 7 8 0 0\ncpu0 1 2 3 4 5 6 7 8 0 0\n")
+	if err != nil || got != 1630*time.Millisecond {
+		t.Errorf("%v %v, want 163 ticks", got, err)
+	}
+	for _, broken := range []string{"", "cpu 1 2 3", "intr 1 2 3 4 5 6 7 8", "cpu 1 2 x 4 5 6 7 8"} {
+		if _, err := parseMachineCPU(broken); err == nil {
+			t.Errorf("%q was parsed", broken)
+		}
+	}
+}
+
 func TestMemoryIsParsed(t *testing.T) {
 	status := "Name:\tx\nVmHWM:\t   2048 kB\nVmRSS:\t     12 kB\n"
 	for name, want := range map[string]int64{"VmHWM": 2048, "VmRSS": 12} {
