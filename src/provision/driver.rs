@@ -12,11 +12,12 @@ use futures::StreamExt as _;
 use tokio::sync::{Notify, broadcast};
 use tracing::{debug, info, warn};
 
-use super::feed::Feed;
+use super::feed::{Feed, Look};
 use super::plan::Policy;
 use super::queue::{Backoff, Queue};
 use super::reconcile::{Outcome, Reconciler};
 use super::sandboxes::{Notice, Sandboxes};
+use crate::bucket::{Bucket, Rate};
 use crate::cluster::{Change, Cluster};
 use crate::events::Events;
 
@@ -31,6 +32,9 @@ pub struct Config {
     pub backoff: Backoff,
     /// Every Sandbox is looked at this often even if nothing happens.
     pub resync: Duration,
+    /// How fast what claims have taken from stock is followed up. Beyond the burst, all of it comes
+    /// as late as the burst takes.
+    pub after_claims: Rate,
     pub policy: Policy,
     /// Where it is told what the loop does.
     pub events: Events,
@@ -42,6 +46,7 @@ impl Default for Config {
             workers: 32,
             backoff: Backoff::default(),
             resync: Duration::from_secs(300),
+            after_claims: Rate { interval: Duration::from_millis(10), burst: 100 },
             policy: Policy::default(),
             events: Events::default(),
         }
@@ -143,11 +148,16 @@ impl Inner {
         let mut watch = self.sandboxes.watch(snapshot.revision).await?;
         let mut resync = tokio::time::interval(self.config.resync);
         resync.reset();
+        let mut turns = Bucket::new(self.config.after_claims);
         loop {
             tokio::select! {
                 notice = watch.next() => match notice {
                     None | Some(Notice::Lost) => return Ok(()),
-                    Some(notice) => feed.take(&notice).into_iter().for_each(|key| self.add(key)),
+                    Some(notice) => match feed.take(&notice) {
+                        Some((key, Look::Now)) => self.add(key),
+                        Some((key, Look::Claimed)) => self.add_in_turn(key, &mut turns),
+                        None => {}
+                    },
                 },
                 change = changes.recv() => match change {
                     Ok(Change::Sandbox(key)) => self.add(key),
@@ -174,6 +184,16 @@ impl Inner {
 
     fn add(&self, key: ObjectKey) {
         self.queue().add(key);
+        self.wake.notify_one();
+    }
+
+    /// What follows a claim must not slow those that come with it: a single one is followed at
+    /// once, many in turn.
+    fn add_in_turn(&self, key: ObjectKey, turns: &mut Bucket) {
+        let now = self.clock.now();
+        let at = now.saturating_add(turns.until_full(now)).unwrap_or(now);
+        turns.take(1, now);
+        self.queue().add_at(key, at);
         self.wake.notify_one();
     }
 

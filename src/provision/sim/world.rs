@@ -104,7 +104,7 @@ impl World {
         let now = self.now();
         let this = &mut self.loops[index];
         while let Ok(notice) = this.notices.try_recv() {
-            this.feed.take(&notice).into_iter().for_each(|key| this.queue.add(key));
+            this.feed.take(&notice).into_iter().for_each(|(key, _)| this.queue.add(key));
         }
         while let Ok(Change::Sandbox(key)) = this.changes.try_recv() {
             this.queue.add(key);
