@@ -46,18 +46,22 @@ impl Feed {
         }
     }
 
-    /// Starts anew from a list; keys that are not in it any more are returned with the rest.
+    /// Starts anew from a list; keys that are not in it any more are returned with the rest. First
+    /// come those with something under way: after a restart somebody may wait for one of them, and
+    /// a look at thousands that want nothing takes seconds.
     pub(super) fn replace<'a>(
         &mut self,
         items: impl Iterator<Item = &'a Object>,
     ) -> Vec<ObjectKey> {
         let mut old = std::mem::take(&mut self.0);
+        let (mut open, mut settled) = (Vec::new(), Vec::new());
         for object in items {
             let key = object.key();
             old.remove(&key);
-            self.0.insert(key, Seen::of(object));
+            self.0.insert(key.clone(), Seen::of(object));
+            if is_settled(object) { &mut settled } else { &mut open }.push(key);
         }
-        old.into_keys().chain(self.0.keys().cloned()).collect()
+        open.into_iter().chain(old.into_keys()).chain(settled).collect()
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
@@ -86,6 +90,15 @@ impl Seen {
             _ => Look::Now,
         }
     }
+}
+
+/// Whether it was last seen as it is asked to be.
+fn is_settled(object: &Object) -> bool {
+    let phase = object.at("status.phase").and_then(Value::as_str);
+    let observed = object.at("status.observedGeneration").and_then(Value::as_i64);
+    object.deletion_timestamp().is_none()
+        && observed == Some(object.generation())
+        && !matches!(phase, None | Some("Pending" | "Resuming" | "Suspending"))
 }
 
 /// The generation stands for the spec.
@@ -136,5 +149,29 @@ mod tests {
             let got = feed.take(&notice).map(|(_, look)| look);
             assert_eq!(got, expected, "{step}");
         }
+    }
+    #[test]
+    fn what_is_under_way_comes_first() {
+        let object = |name: &str, phase: &str, observed: i64, deleted: Option<&str>| {
+            let metadata = json!({
+                "namespace": "ns", "name": name, "generation": 2, "deletionTimestamp": deleted,
+            });
+            let status = json!({"phase": phase, "observedGeneration": observed});
+            Object::from_value(json!({"metadata": metadata, "status": status})).unwrap()
+        };
+        let all = [
+            object("b-running", "Running", 2, None),
+            object("a-pending", "Pending", 2, None),
+            object("b-suspended", "Suspended", 2, None),
+            object("a-changed", "Running", 1, None),
+            object("a-deleted", "Running", 2, Some("2026-01-01T00:00:00Z")),
+            Object::from_value(json!({"metadata": {"namespace": "ns", "name": "a-new"}})).unwrap(),
+        ];
+        let mut feed = Feed::default();
+        feed.take(&Notice::Changed(Arc::new(object("a-gone", "Running", 2, None))));
+        let keys = feed.replace(all.iter());
+        assert_eq!(keys.len(), 7);
+        let order: String = keys.iter().map(|key| &key.name[..1]).collect();
+        assert_eq!(order, "aaaaabb", "{keys:?}");
     }
 }
