@@ -43,13 +43,19 @@ func (c *Client) Upload(ctx context.Context, target Target, local, remote string
 	if _, err := os.Lstat(local); err != nil {
 		return err
 	}
-	isDirectory := c.Exec(ctx, target, []string{"test", "-d", remote}, ExecOptions{Stdout: io.Discard, Stderr: io.Discard, Container: options.Container}) == nil
-	if isDirectory || strings.HasSuffix(remote, "/") {
+	if c.isDirectory(ctx, target, remote, options.Container) == nil || strings.HasSuffix(remote, "/") {
 		absolute, err := filepath.Abs(local)
 		if err != nil {
 			return err
 		}
 		remote = path.Join(remote, filepath.Base(absolute))
+	}
+	// Asked beforehand: a tar that ends without reading what is sent sometimes takes its stream with it, in the runtime, and
+	// nothing is heard of it. Whoever has no test finds out from tar.
+	err := c.isDirectory(ctx, target, path.Dir(remote), options.Container)
+	var code exec.CodeExitError
+	if errors.As(err, &code) && code.Code == 1 {
+		return fmt.Errorf("sandbox: %s is no directory there", path.Dir(remote))
 	}
 	reader, writer := io.Pipe()
 	packed := make(chan error, 1)
@@ -59,13 +65,18 @@ func (c *Client) Upload(ctx context.Context, target Target, local, remote string
 		packed <- err
 	}()
 	command := []string{"tar", "-xmf", "-", "-C", path.Dir(remote)}
-	err := c.tar(ctx, target, command, ExecOptions{Stdin: reader, Stdout: io.Discard}, options.Container)
+	err = c.tar(ctx, target, command, ExecOptions{Stdin: reader, Stdout: io.Discard}, options.Container)
 	// Whoever packs must not wait for a tar that is gone.
 	_ = reader.Close()
 	if packing := <-packed; packing != nil && !errors.Is(packing, io.ErrClosedPipe) {
 		return packing
 	}
 	return err
+}
+
+// isDirectory is nil if remote is one; with exit code 1 it is none.
+func (c *Client) isDirectory(ctx context.Context, target Target, remote, container string) error {
+	return c.Exec(ctx, target, []string{"test", "-d", remote}, ExecOptions{Stdout: io.Discard, Stderr: io.Discard, Container: container})
 }
 
 // Download copies a file or directory out of a Sandbox. A local that is a directory gets it inside, under its own name;

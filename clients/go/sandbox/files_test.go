@@ -102,7 +102,7 @@ func TestFiles(t *testing.T) {
 	if err := client.Upload(ctx, box, filepath.Join(local, "absent"), "/tmp", sandbox.CopyOptions{}); !os.IsNotExist(err) {
 		t.Errorf("a local file that is absent: %v", err)
 	}
-	// A tar that leaves is not waited for.
+	// Nothing is sent to where it can't be put.
 	endless, err := os.Create(filepath.Join(local, "sparse"))
 	if err != nil {
 		t.Fatal(err)
