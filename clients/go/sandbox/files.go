@@ -43,16 +43,18 @@ func (c *Client) Upload(ctx context.Context, target Target, local, remote string
 	if _, err := os.Lstat(local); err != nil {
 		return err
 	}
-	if c.isDirectory(ctx, target, remote, options.Container) == nil || strings.HasSuffix(remote, "/") {
+	// Where it is put is asked for beforehand: a tar that ends without reading what is sent sometimes takes its stream with it,
+	// in the runtime, and nothing is heard of it. Whoever has no test finds out from tar.
+	err := c.isDirectory(ctx, target, remote, options.Container)
+	if err == nil || strings.HasSuffix(remote, "/") {
 		absolute, err := filepath.Abs(local)
 		if err != nil {
 			return err
 		}
 		remote = path.Join(remote, filepath.Base(absolute))
+	} else {
+		err = c.isDirectory(ctx, target, path.Dir(remote), options.Container)
 	}
-	// Asked beforehand: a tar that ends without reading what is sent sometimes takes its stream with it, in the runtime, and
-	// nothing is heard of it. Whoever has no test finds out from tar.
-	err := c.isDirectory(ctx, target, path.Dir(remote), options.Container)
 	var code exec.CodeExitError
 	if errors.As(err, &code) && code.Code == 1 {
 		return fmt.Errorf("sandbox: %s is no directory there", path.Dir(remote))
