@@ -150,6 +150,7 @@ mod tests {
             assert_eq!(got, expected, "{step}");
         }
     }
+
     #[test]
     fn what_is_under_way_comes_first() {
         let object = |name: &str, phase: &str, observed: i64, deleted: Option<&str>| {

@@ -31,14 +31,7 @@ const SPARE_TIMEOUT: Duration = Duration::from_secs(10);
 /// When the configuration has no usable certificates or credentials.
 pub fn requesting(config: &kube::Config) -> kube::Result<kube::Client> {
     let retry = config.default_retry.then(|| RetryLayer::new(RetryPolicy::server_retry()));
-    let service = ServiceBuilder::new()
-        .layer(config.base_uri_layer())
-        .option_layer(retry)
-        .option_layer(config.auth_layer()?)
-        .layer(config.extra_headers_layer()?)
-        .map_err(BoxError::from)
-        .service(connections(config)?);
-    Ok(kube::Client::new(service, config.default_namespace.clone()))
+    client(config, retry)
 }
 
 /// A client for streams. It repeats nothing: a request that opens one is not to be sent twice.
@@ -46,8 +39,16 @@ pub fn requesting(config: &kube::Config) -> kube::Result<kube::Client> {
 /// # Errors
 /// When the configuration has no usable certificates or credentials.
 pub fn streaming(config: &kube::Config) -> kube::Result<kube::Client> {
+    client(config, None)
+}
+
+fn client(
+    config: &kube::Config,
+    retry: Option<RetryLayer<RetryPolicy>>,
+) -> kube::Result<kube::Client> {
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
+        .option_layer(retry)
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
         .map_err(BoxError::from)
