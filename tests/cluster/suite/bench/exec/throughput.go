@@ -68,13 +68,18 @@ type cost struct {
 	machine, server time.Duration
 }
 
+// cpu that the machine and our server have used.
+func (b *bench) cpu() (machine, server time.Duration, err error) {
+	if machine, err = process.MachineCPU(); err != nil {
+		return 0, 0, err
+	}
+	server, err = b.server.CPU()
+	return machine, server, err
+}
+
 // measure one pass.
 func (b *bench) measure(ctx context.Context, d direction, w way, sum *cost) error {
-	machine, err := process.MachineCPU()
-	if err != nil {
-		return err
-	}
-	server, err := b.server.CPU()
+	machine, server, err := b.cpu()
 	if err != nil {
 		return err
 	}
@@ -83,11 +88,7 @@ func (b *bench) measure(ctx context.Context, d direction, w way, sum *cost) erro
 		return fmt.Errorf("%s: %w", w.name, err)
 	}
 	sum.took = append(sum.took, time.Since(began))
-	machineAfter, err := process.MachineCPU()
-	if err != nil {
-		return err
-	}
-	serverAfter, err := b.server.CPU()
+	machineAfter, serverAfter, err := b.cpu()
 	sum.machine += machineAfter - machine
 	sum.server += serverAfter - server
 	return err

@@ -85,8 +85,13 @@ func parseCPU(stat string) (time.Duration, error) {
 	if len(fields) < 13 {
 		return 0, fmt.Errorf("only %d fields in stat", len(fields))
 	}
+	return sum(fields[11:13])
+}
+
+// sum of ticks.
+func sum(fields []string) (time.Duration, error) {
 	var ticks int64
-	for _, field := range fields[11:13] {
+	for _, field := range fields {
 		value, err := strconv.ParseInt(field, 10, 64)
 		if err != nil {
 			return 0, err
@@ -113,15 +118,7 @@ func parseMachineCPU(stat string) (time.Duration, error) {
 	if len(fields) < 8 || fields[0] != "cpu" {
 		return 0, fmt.Errorf("no CPU in %q", line)
 	}
-	var ticks int64
-	for _, field := range slices.Concat(fields[1:4], fields[6:8]) {
-		value, err := strconv.ParseInt(field, 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		ticks += value
-	}
-	return time.Duration(ticks) * tick, nil
+	return sum(slices.Concat(fields[1:4], fields[6:8]))
 }
 
 // Memory in KiB: the peak of the process's life, and now.
