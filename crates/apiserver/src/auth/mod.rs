@@ -10,6 +10,7 @@ mod bearer;
 mod front_proxy;
 mod permit;
 mod trust;
+mod verified;
 mod x509;
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use rustls_pki_types::{CertificateDer, TrustAnchor};
 use thiserror::Error;
 
 use super::front_proxy::RequestHeaderConfig;
+use super::verified::Verified;
 
 /// The trust in force. Cloned handles see every swap; requests load it once each.
 #[derive(Debug, Clone, Default)]
@@ -43,9 +44,12 @@ impl TrustConfig {
     }
 }
 
-/// A parsed CA bundle.
+/// A parsed CA bundle, and what was verified with it.
 #[derive(Debug, Clone, Default)]
-pub struct TrustAnchors(Vec<TrustAnchor<'static>>);
+pub struct TrustAnchors {
+    anchors: Vec<TrustAnchor<'static>>,
+    verified: Verified,
+}
 
 /// Why a CA bundle was refused.
 #[derive(Debug, Error)]
@@ -67,10 +71,17 @@ impl TrustAnchors {
                 webpki::anchor_from_trusted_cert(&certificate).map_err(TrustError::Certificate)?;
             anchors.push(anchor.to_owned());
         }
-        if anchors.is_empty() { Err(TrustError::Empty) } else { Ok(Self(anchors)) }
+        if anchors.is_empty() {
+            return Err(TrustError::Empty);
+        }
+        Ok(Self { anchors, verified: Verified::default() })
     }
 
     pub fn as_slice(&self) -> &[TrustAnchor<'static>] {
-        &self.0
+        &self.anchors
+    }
+
+    pub(super) fn verified(&self) -> &Verified {
+        &self.verified
     }
 }

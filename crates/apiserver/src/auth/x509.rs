@@ -1,4 +1,4 @@
-//! Identity from a client certificate, verified per request against the CAs in force.
+//! Identity from a client certificate, judged per request by the CAs in force.
 //!
 //! Rules: `k8s.io/apiserver/pkg/authentication/request/x509/x509.go`; the usage rule is the one of
 //! Go's verifier: a certificate that lists usages must list clientAuth.
@@ -57,6 +57,9 @@ pub(super) fn verify(
     if anchors.as_slice().is_empty() {
         return Err(CertificateError::Stranger);
     }
+    if let Some(subject) = anchors.verified().get(chain, now.as_second()) {
+        return Ok(subject);
+    }
     let invalid = |error: webpki::Error| CertificateError::Invalid(error.to_string());
     let seconds = u64::try_from(now.as_second()).unwrap_or_default();
     EndEntityCert::try_from(end_entity)
@@ -77,7 +80,9 @@ pub(super) fn verify(
             }
             other => invalid(other),
         })?;
-    subject(end_entity)
+    let subject = subject(end_entity)?;
+    anchors.verified().remember(chain, &subject);
+    Ok(subject)
 }
 
 fn subject(certificate: &CertificateDer<'_>) -> Result<Subject, CertificateError> {
