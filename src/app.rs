@@ -1,6 +1,5 @@
 //! Composition root: builds the parts, registers the kinds, owns the tasks. Wiring only.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -18,6 +17,7 @@ use crate::cluster::Cluster as _;
 use crate::cluster::kube::{KubeCluster, dial};
 use crate::config::{self, Config, Etcd};
 use crate::events::{self, Events};
+use crate::foreground::Foreground;
 use crate::provision::{Driver, LoopMetrics, Policy, StoreSandboxes};
 use crate::resources::Extensions;
 use crate::{claims, cluster, connect, pools, provision, resources, templates};
@@ -81,9 +81,17 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     });
     host.metrics.register(|registry| rows.metrics.register(registry));
     keep_templates(&host, &kinds, cluster.clone())?;
-    let events = tell_events(&host, cluster.clone());
-    provision(&config, &mut host, cluster, kinds.sandboxes.clone(), events.clone());
-    let claims = supply(&config, &host, &kinds, events)?;
+    let foreground = Foreground::default();
+    let events = tell_events(&host, cluster.clone(), foreground.clone());
+    let loop_config = provision::Config {
+        workers: config.concurrent_reconciles,
+        policy: loop_policy(&config),
+        events: events.clone(),
+        foreground: foreground.clone(),
+        ..provision::Config::default()
+    };
+    provision(&mut host, cluster, kinds.sandboxes.clone(), loop_config);
+    let claims = supply(&config, &host, &kinds, events, foreground)?;
     let filled = claims.clone();
     host.health.add_fn("claims-stock", &[Probe::Readyz], move || match filled.is_filled() {
         true => Ok(()),
@@ -117,7 +125,13 @@ impl Kinds {
 }
 
 /// Starts what keeps pools and claims, and returns what answers claims.
-fn supply(config: &Config, host: &Host, kinds: &Kinds, events: Events) -> anyhow::Result<Claims> {
+fn supply(
+    config: &Config,
+    host: &Host,
+    kinds: &Kinds,
+    events: Events,
+    foreground: Foreground,
+) -> anyhow::Result<Claims> {
     let permit = Permit::internal("system:sandbox-apiserver:claims");
     let kv: Arc<dyn Kv> = if config.claim_group_commit {
         Arc::new(GroupCommit::start(host.kv(), &GroupOptions::default(), &host.tasks))
@@ -134,6 +148,7 @@ fn supply(config: &Config, host: &Host, kinds: &Kinds, events: Events) -> anyhow
         clock: host.clock.clone(),
         permit: permit.clone(),
         events: events.clone(),
+        foreground,
     };
     let bounds = claims::Config { queue_max: config.claim_queue_max, ..claims::Config::default() };
     let claims = Claims::new(parts, bounds);
@@ -161,8 +176,8 @@ fn supply(config: &Config, host: &Host, kinds: &Kinds, events: Events) -> anyhow
 }
 
 /// Starts what writes Events to the cluster.
-fn tell_events(host: &Host, cluster: KubeCluster) -> Events {
-    let config = events::Config::default();
+fn tell_events(host: &Host, cluster: KubeCluster, foreground: Foreground) -> Events {
+    let config = events::Config { foreground, ..events::Config::default() };
     let events = Events::start(Arc::new(cluster), host.clock.clone(), config, &host.tasks);
     let metrics = events.metrics().clone();
     host.metrics.register(|registry| metrics.register(registry));
@@ -185,7 +200,7 @@ fn keep_templates(host: &Host, kinds: &Kinds, cluster: KubeCluster) -> anyhow::R
 }
 
 /// Starts the loop that makes sandboxes real.
-fn provision(config: &Config, host: &mut Host, cluster: KubeCluster, store: Store, events: Events) {
+fn provision(host: &mut Host, cluster: KubeCluster, store: Store, config: provision::Config) {
     cluster.start(&host.tasks);
     let caches = cluster.clone();
     host.health.add_fn("provision-sync", &[Probe::Readyz], move || {
@@ -194,34 +209,23 @@ fn provision(config: &Config, host: &mut Host, cluster: KubeCluster, store: Stor
     let cluster_writes = cluster.writes();
     let permit = Permit::internal("system:sandbox-apiserver:provision");
     let sandboxes = Arc::new(StoreSandboxes::new(store, permit));
-    let mut runtime_classes = HashMap::new();
+    let driver = Driver::new(sandboxes.clone(), Arc::new(cluster), host.clock.clone(), config);
+    driver.start(&host.tasks);
+    let metrics = LoopMetrics { cluster_writes, sandboxes, driver };
+    host.metrics.register(|registry| registry.register_collector(Box::new(metrics)));
+}
+
+fn loop_policy(config: &Config) -> Policy {
     let named = [
         (IsolationLevel::UserKernel, &config.user_kernel_runtime_class),
         (IsolationLevel::VirtualMachine, &config.virtual_machine_runtime_class),
     ];
-    for (level, class) in named {
-        if let Some(class) = class {
-            runtime_classes.insert(level, class.clone());
-        }
+    let classes = named.into_iter().filter_map(|(level, class)| Some((level, class.clone()?)));
+    Policy {
+        cluster_domain: config.cluster_domain.clone(),
+        runtime_classes: classes.collect(),
+        ..Policy::default()
     }
-    let driver = Driver::new(
-        sandboxes.clone(),
-        Arc::new(cluster),
-        host.clock.clone(),
-        provision::Config {
-            workers: config.concurrent_reconciles,
-            policy: Policy {
-                cluster_domain: config.cluster_domain.clone(),
-                runtime_classes,
-                ..Policy::default()
-            },
-            events,
-            ..provision::Config::default()
-        },
-    );
-    driver.start(&host.tasks);
-    let metrics = LoopMetrics { cluster_writes, sandboxes, driver };
-    host.metrics.register(|registry| registry.register_collector(Box::new(metrics)));
 }
 
 /// The cluster's client, and one for streams.

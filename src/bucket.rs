@@ -57,12 +57,6 @@ impl Bucket {
         (self.missing(now) + self.worth(count)).saturating_sub(self.capacity())
     }
 
-    /// How long until it is full if nobody takes any: at most as long as the burst takes. Who waits
-    /// that long and takes one each time keeps the rate.
-    pub fn until_full(&mut self, now: Timestamp) -> Duration {
-        self.missing(now)
-    }
-
     fn missing(&mut self, now: Timestamp) -> Duration {
         let left = Duration::try_from(self.full_at.duration_since(now)).unwrap_or_default();
         // A clock that was set back must not stop everything for as long: then it is empty.
@@ -98,7 +92,6 @@ mod tests {
         assert_eq!(bucket.available(at(0)), 1);
         assert_eq!(bucket.wait(1, at(0)), Duration::ZERO);
         assert_eq!(bucket.wait(3, at(0)), Duration::from_millis(20));
-        assert_eq!(bucket.until_full(at(0)), Duration::from_millis(40));
         assert!(!bucket.take(3, at(19)));
         assert!(bucket.take(3, at(20)));
         assert_eq!(bucket.available(at(20)), 0);

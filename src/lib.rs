@@ -11,6 +11,7 @@ pub mod connect;
 pub mod entrance;
 pub mod events;
 pub mod follow;
+pub mod foreground;
 pub mod generate;
 pub mod hash;
 pub mod pools;

@@ -74,7 +74,7 @@ impl Inner {
         while !stop.is_cancelled() {
             let (key, next_due) = {
                 let mut queue = self.queue();
-                (queue.take(self.clock.now()), queue.next_due())
+                (queue.take(self.clock.now(), true), queue.next_due())
             };
             let Some(key) = key else {
                 self.idle(stop, next_due).await;

@@ -28,6 +28,7 @@ use super::stock::{Held, Stock};
 use super::story::{self, How};
 use super::wait::Wait;
 use crate::events::Events;
+use crate::foreground::Foreground;
 
 /// Bounds of the service.
 #[derive(Debug, Clone)]
@@ -81,6 +82,7 @@ pub(super) struct Inner {
     pub(super) config: Config,
     pub(super) metrics: ClaimMetrics,
     pub(super) events: Events,
+    foreground: Foreground,
     /// Deleted claims that leave something to be removed; lost with the process, for a record
     /// without its claim counts as absent, and Sandboxes are looked through at the start.
     pub(super) ended: Mutex<HashMap<ObjectKey, Object>>,
@@ -156,6 +158,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     pub permit: Permit,
     pub events: Events,
+    /// Where it is said that a claim is being answered.
+    pub foreground: Foreground,
 }
 
 impl Claims {
@@ -175,6 +179,7 @@ impl Claims {
             config,
             metrics: ClaimMetrics::default(),
             events: parts.events,
+            foreground: parts.foreground,
             ended: Mutex::default(),
         }))
     }
@@ -229,7 +234,9 @@ impl Claims {
     pub async fn create(&self, request: Request<'_>) -> Result<Answer, ApiError> {
         let started = tokio::time::Instant::now();
         self.filled().await?;
+        let answering = self.0.foreground.enter(&*self.0.clock);
         let answer = self.0.make(&request).await;
+        drop(answering);
         self.0.metrics.answered(started.elapsed(), &answer);
         let answer = answer?;
         if answer.created && !request.dry_run {

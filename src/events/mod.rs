@@ -13,6 +13,7 @@ use std::time::Duration;
 use apiserver::clock::Clock;
 use apiserver::tasks::{CancellationToken, OnExit, Tasks};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tracing::debug;
 
 pub use self::metrics::EventMetrics;
@@ -21,6 +22,10 @@ use self::pace::Pace;
 use crate::bucket::Rate;
 use crate::cluster::events::EventError;
 pub use crate::cluster::events::{Event, EventSink, Subject};
+use crate::foreground::Foreground;
+
+/// Between two looks whether it is calm.
+const CALM_PERIOD: Duration = Duration::from_millis(5);
 
 /// Bounds.
 #[derive(Debug, Clone)]
@@ -35,6 +40,9 @@ pub struct Config {
     pub tries_max: u32,
     /// Between two of them; doubles.
     pub pause: Duration,
+    /// How long each waits at most until no claim is being answered.
+    pub patience: Duration,
+    pub foreground: Foreground,
 }
 
 impl Default for Config {
@@ -45,6 +53,8 @@ impl Default for Config {
             object_rate: Rate { interval: Duration::from_secs(300), burst: 25 },
             tries_max: 4,
             pause: Duration::from_secs(1),
+            patience: Duration::from_millis(200),
+            foreground: Foreground::default(),
         }
     }
 }
@@ -121,9 +131,17 @@ impl Writer {
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.write(&event) => {}
+                () = self.write_in_calm(&event) => {}
             }
         }
+    }
+
+    async fn write_in_calm(&self, event: &Event) {
+        let deadline = Instant::now() + self.config.patience;
+        while !self.config.foreground.is_calm(self.clock.now()) && Instant::now() < deadline {
+            tokio::time::sleep(CALM_PERIOD).await;
+        }
+        self.write(event).await;
     }
 
     async fn write(&self, event: &Event) {

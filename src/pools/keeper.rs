@@ -37,9 +37,9 @@ use crate::runner::Reconcile;
 /// The shortest time between two writes of a status that creates nothing.
 const STATUS_PERIOD: Duration = Duration::from_millis(500);
 
-/// Between something that happens to a member and the pass that it leads to: about twenty times what
+/// Between something that happens to a member and the pass that it leads to: about fifty times what
 /// the pass takes.
-const BREATH_OF_MEMBER: Duration = Duration::from_micros(40);
+const BREATH_OF_MEMBER: Duration = Duration::from_micros(100);
 const BREATH_MIN: Duration = Duration::from_millis(5);
 const BREATH_MAX: Duration = Duration::from_secs(1);
 

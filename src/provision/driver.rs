@@ -10,6 +10,7 @@ use apiserver::status::ApiError;
 use apiserver::tasks::{CancellationToken, OnExit, Tasks};
 use futures::StreamExt as _;
 use tokio::sync::{Notify, broadcast};
+use tokio::time::MissedTickBehavior;
 use tracing::{debug, info, warn};
 
 use super::feed::{Feed, Look};
@@ -17,12 +18,15 @@ use super::plan::Policy;
 use super::queue::{Backoff, Queue};
 use super::reconcile::{Outcome, Reconciler};
 use super::sandboxes::{Notice, Sandboxes};
-use crate::bucket::{Bucket, Rate};
 use crate::cluster::{Change, Cluster};
 use crate::events::Events;
+use crate::foreground::Foreground;
 
 /// Failures that are retried sooner are not warned of.
 const RETRY_WORTH_A_WARNING: Duration = Duration::from_millis(500);
+
+/// Between two looks whether it is calm, while something waits for that.
+const CALM_PERIOD: Duration = Duration::from_millis(5);
 
 /// How the loop runs.
 #[derive(Debug, Clone)]
@@ -32,9 +36,9 @@ pub struct Config {
     pub backoff: Backoff,
     /// Every Sandbox is looked at this often even if nothing happens.
     pub resync: Duration,
-    /// How fast what claims have taken from stock is followed up. Beyond the burst, all of it comes
-    /// as late as the burst takes.
-    pub after_claims: Rate,
+    /// How long what follows a claim may wait until no other claim is being answered.
+    pub patience: Duration,
+    pub foreground: Foreground,
     pub policy: Policy,
     /// Where it is told what the loop does.
     pub events: Events,
@@ -46,7 +50,8 @@ impl Default for Config {
             workers: 32,
             backoff: Backoff::default(),
             resync: Duration::from_secs(300),
-            after_claims: Rate { interval: Duration::from_millis(10), burst: 100 },
+            patience: Duration::from_secs(5),
+            foreground: Foreground::default(),
             policy: Policy::default(),
             events: Events::default(),
         }
@@ -148,14 +153,16 @@ impl Inner {
         let mut watch = self.sandboxes.watch(snapshot.revision).await?;
         let mut resync = tokio::time::interval(self.config.resync);
         resync.reset();
-        let mut turns = Bucket::new(self.config.after_claims);
+        let mut calm = tokio::time::interval(CALM_PERIOD);
+        calm.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let has_patient = self.queue().has_patient();
             tokio::select! {
                 notice = watch.next() => match notice {
                     None | Some(Notice::Lost) => return Ok(()),
                     Some(notice) => match feed.take(&notice) {
                         Some((key, Look::Now)) => self.add(key),
-                        Some((key, Look::Claimed)) => self.add_in_turn(key, &mut turns),
+                        Some((key, Look::Claimed)) => self.add_patient(key),
                         None => {}
                     },
                 },
@@ -167,6 +174,11 @@ impl Inner {
                     Err(broadcast::error::RecvError::Closed) => return Ok(()),
                 },
                 _ = resync.tick() => self.resync(feed),
+                _ = calm.tick(), if has_patient => {
+                    if self.is_calm() {
+                        self.wake.notify_one();
+                    }
+                }
             }
         }
     }
@@ -187,21 +199,24 @@ impl Inner {
         self.wake.notify_one();
     }
 
-    /// What follows a claim must not slow those that come with it: a single one is followed at
-    /// once, many in turn.
-    fn add_in_turn(&self, key: ObjectKey, turns: &mut Bucket) {
+    /// What follows a claim must not slow those that come with it.
+    fn add_patient(&self, key: ObjectKey) {
         let now = self.clock.now();
-        let at = now.saturating_add(turns.until_full(now)).unwrap_or(now);
-        turns.take(1, now);
-        self.queue().add_at(key, at);
+        let deadline = now.saturating_add(self.config.patience).unwrap_or(now);
+        self.queue().add_patient(key, deadline);
         self.wake.notify_one();
+    }
+
+    fn is_calm(&self) -> bool {
+        self.config.foreground.is_calm(self.clock.now())
     }
 
     async fn work(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             let (key, next_due) = {
+                let is_calm = self.is_calm();
                 let mut queue = self.queue();
-                (queue.take(self.clock.now()), queue.next_due())
+                (queue.take(self.clock.now(), is_calm), queue.next_due())
             };
             let Some(key) = key else {
                 self.idle(stop, next_due).await;

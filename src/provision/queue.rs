@@ -1,5 +1,7 @@
 //! The queue of keys: each at most once, never two workers on one, failures with a growing pause.
-//! Pure: it is told the time. It holds no more keys than there are Sandboxes.
+//! Some can wait for a calm moment, up to a deadline: few of those are worked on at a time, for the
+//! calm may end. Pure: it is told the time, and whether it is calm. It holds no more keys than there
+//! are Sandboxes.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -28,6 +30,9 @@ impl Backoff {
     }
 }
 
+/// Keys that waited for calm and are worked on at a time, however many workers there are.
+const CALM_MAX: usize = 2;
+
 /// A clock that goes back by less than this is only told in another order.
 const JITTER: SignedDuration = SignedDuration::from_secs(1);
 
@@ -38,13 +43,21 @@ pub struct Queue {
     seen: Timestamp,
     ready: VecDeque<ObjectKey>,
     later: BTreeSet<(Timestamp, ObjectKey)>,
+    /// Those of `later` that calm makes ready, in order; and some that are not patient any more.
+    patient: VecDeque<ObjectKey>,
     slots: HashMap<ObjectKey, Slot>,
+    /// Worked on since it was calm.
+    calm: usize,
 }
 
 #[derive(Debug, Default)]
 struct Slot {
     state: State,
     due: Option<Timestamp>,
+    /// Before it is due it waits for calm, not for the time.
+    is_patient: bool,
+    /// The pass under way is one for which it was calm.
+    took_calm: bool,
     failures: u32,
 }
 
@@ -89,21 +102,38 @@ impl Queue {
         self.later.insert((at, key));
     }
 
+    /// When it is calm, and at `deadline` at the latest. One that is worked on is looked at again
+    /// right after.
+    pub fn add_patient(&mut self, key: ObjectKey, deadline: Timestamp) {
+        let slot = self.slots.entry(key.clone()).or_default();
+        if slot.state != State::Idle {
+            return self.add(key);
+        }
+        let is_new = !std::mem::replace(&mut slot.is_patient, true);
+        self.add_at(key.clone(), deadline);
+        if is_new {
+            self.patient.push_back(key);
+        }
+    }
+
     /// The next key, for one worker until [`Self::done`] or [`Self::failed`].
-    pub fn take(&mut self, now: Timestamp) -> Option<ObjectKey> {
+    pub fn take(&mut self, now: Timestamp, is_calm: bool) -> Option<ObjectKey> {
         self.follow(now);
         while self.later.first().is_some_and(|(at, _)| *at <= now) {
             let (_, key) = self.later.pop_first()?;
             self.slots.entry(key.clone()).or_default().due = None;
             self.add(key);
         }
-        let key = self.ready.pop_front()?;
-        let slot = self.slots.entry(key.clone()).or_default();
-        slot.state = State::Active;
-        // The pass will say when to look again.
-        if let Some(at) = slot.due.take() {
-            self.later.remove(&(at, key.clone()));
+        self.forget_impatient();
+        if let Some(key) = self.ready.pop_front() {
+            self.activate(&key, false);
+            return Some(key);
         }
+        if !is_calm || self.calm >= CALM_MAX {
+            return None;
+        }
+        let key = self.patient.pop_front()?;
+        self.activate(&key, true);
         Some(key)
     }
 
@@ -137,6 +167,35 @@ impl Queue {
         self.ready.len()
     }
 
+    /// Whether calm would make something ready.
+    pub fn has_patient(&self) -> bool {
+        !self.patient.is_empty()
+    }
+
+    fn activate(&mut self, key: &ObjectKey, took_calm: bool) {
+        let slot = self.slots.entry(key.clone()).or_default();
+        (slot.state, slot.is_patient, slot.took_calm) = (State::Active, false, took_calm);
+        self.calm += usize::from(took_calm);
+        // The pass will say when to look again.
+        if let Some(at) = slot.due.take() {
+            self.later.remove(&(at, key.clone()));
+        }
+    }
+
+    /// What has become ready otherwise waits for nothing: its pass comes anyway.
+    fn forget_impatient(&mut self) {
+        let is_waiting = |slot: &Slot| slot.is_patient && slot.state == State::Idle;
+        while let Some(key) = self.patient.front() {
+            if self.slots.get(key).is_some_and(is_waiting) {
+                return;
+            }
+            if let Some(slot) = self.slots.get_mut(key) {
+                slot.is_patient = false;
+            }
+            self.patient.pop_front();
+        }
+    }
+
     /// If the clock was set back, so is what is due: nothing waits longer for it.
     fn follow(&mut self, now: Timestamp) {
         let back = self.seen.duration_since(now);
@@ -157,6 +216,7 @@ impl Queue {
 
     fn release(&mut self, key: &ObjectKey) {
         let Some(slot) = self.slots.get_mut(key) else { return };
+        self.calm -= usize::from(std::mem::take(&mut slot.took_calm));
         let again = slot.state == State::ActiveAgain;
         slot.state = State::Idle;
         if again {
@@ -184,13 +244,13 @@ mod tests {
         let mut queue = Queue::default();
         queue.add(key("a"));
         queue.add(key("a"));
-        assert_eq!(queue.take(at(0)), Some(key("a")));
+        assert_eq!(queue.take(at(0), false), Some(key("a")));
         queue.add(key("a"));
-        assert_eq!(queue.take(at(0)), None, "a worker still has it");
+        assert_eq!(queue.take(at(0), false), None, "a worker still has it");
         queue.done(&key("a"), None);
-        assert_eq!(queue.take(at(0)), Some(key("a")));
+        assert_eq!(queue.take(at(0), false), Some(key("a")));
         queue.done(&key("a"), None);
-        assert_eq!(queue.take(at(0)), None);
+        assert_eq!(queue.take(at(0), false), None);
         assert!(queue.slots.is_empty(), "idle keys cost nothing");
     }
 
@@ -201,8 +261,8 @@ mod tests {
         queue.add_at(key("a"), at(50));
         queue.add_at(key("a"), at(70));
         assert_eq!(queue.next_due(), Some(at(50)));
-        assert_eq!(queue.take(at(49)), None);
-        assert_eq!(queue.take(at(50)), Some(key("a")));
+        assert_eq!(queue.take(at(49), false), None);
+        assert_eq!(queue.take(at(50), false), Some(key("a")));
         assert_eq!(queue.next_due(), None);
     }
 
@@ -210,16 +270,72 @@ mod tests {
     fn a_clock_that_is_set_back_delays_nothing() {
         let mut queue = Queue::default();
         queue.add_at(key("a"), at(10_050));
-        assert_eq!(queue.take(at(10_000)), None);
+        assert_eq!(queue.take(at(10_000), false), None);
         // Workers look at the clock in one order and take in another.
-        assert_eq!(queue.take(at(9_500)), None);
+        assert_eq!(queue.take(at(9_500), false), None);
         assert_eq!(queue.next_due(), Some(at(10_050)));
-        assert_eq!(queue.take(at(1_000)), None);
+        assert_eq!(queue.take(at(1_000), false), None);
         assert_eq!(queue.next_due(), Some(at(1_050)));
         queue.add_at(key("a"), at(2_000));
-        assert_eq!(queue.take(at(1_050)), Some(key("a")));
+        assert_eq!(queue.take(at(1_050), false), Some(key("a")));
         queue.done(&key("a"), None);
-        assert_eq!(queue.take(at(100_000)), None);
+        assert_eq!(queue.take(at(100_000), false), None);
+    }
+
+    #[test]
+    fn who_is_patient_waits_for_calm_up_to_a_deadline() {
+        let mut queue = Queue::default();
+        for (name, deadline) in [("a", 100), ("b", 101), ("c", 102), ("d", 103), ("e", 104)] {
+            queue.add_patient(key(name), at(deadline));
+        }
+        assert_eq!(queue.take(at(0), false), None);
+        assert_eq!(queue.next_due(), Some(at(100)));
+        // Asked for otherwise, it waits no longer, and is not taken twice.
+        queue.add(key("a"));
+        assert_eq!(queue.take(at(0), false), Some(key("a")));
+        // Few at a time, in order.
+        assert_eq!(queue.take(at(1), true), Some(key("b")));
+        assert_eq!(queue.take(at(1), true), Some(key("c")));
+        assert_eq!(queue.take(at(1), true), None);
+        queue.done(&key("b"), None);
+        assert_eq!(queue.take(at(1), false), None);
+        assert_eq!(queue.take(at(1), true), Some(key("d")));
+        // Calm or not, and however many: its time has come.
+        assert!(queue.has_patient());
+        assert_eq!(queue.take(at(104), false), Some(key("e")));
+        assert!(!queue.has_patient());
+        // One that is worked on is looked at once more, at once.
+        queue.add_patient(key("e"), at(1_000));
+        assert!(!queue.has_patient());
+        queue.failed(&key("c"), at(104), 0.0);
+        for name in ["a", "d", "e"] {
+            queue.done(&key(name), None);
+        }
+        assert_eq!(queue.take(at(104), false), Some(key("e")));
+        queue.done(&key("e"), None);
+        assert_eq!(queue.take(at(109), false), Some(key("c")));
+        queue.done(&key("c"), None);
+        assert!(queue.slots.is_empty() && queue.later.is_empty() && queue.patient.is_empty());
+        assert_eq!(queue.calm, 0);
+    }
+
+    #[test]
+    fn of_a_deadline_and_a_time_the_earlier_counts() {
+        let mut queue = Queue::default();
+        queue.add_at(key("a"), at(10));
+        queue.add_patient(key("a"), at(100));
+        queue.add_patient(key("b"), at(100));
+        queue.add_patient(key("b"), at(50));
+        assert_eq!(queue.take(at(10), false), Some(key("a")));
+        assert_eq!(queue.take(at(50), false), Some(key("b")));
+        queue.done(&key("a"), None);
+        queue.done(&key("b"), None);
+        // The clock is set back: nobody is more patient for it.
+        queue.add_patient(key("a"), at(10_050));
+        assert_eq!(queue.take(at(10_000), false), None);
+        assert_eq!(queue.take(at(1_000), false), None);
+        assert_eq!(queue.next_due(), Some(at(1_050)));
+        assert_eq!(queue.take(at(1_001), true), Some(key("a")));
     }
 
     #[test]
@@ -230,16 +346,16 @@ mod tests {
         let mut now = at(0);
         for _ in 0..20 {
             now = queue.next_due().unwrap_or(now);
-            let key = queue.take(now).unwrap();
+            let key = queue.take(now, false).unwrap();
             pauses.push(queue.failed(&key, now, 0.0).as_millis());
         }
         assert_eq!(pauses[..4], [5, 10, 20, 40]);
         assert_eq!(*pauses.last().unwrap(), 60_000);
         now = queue.next_due().unwrap();
-        let key = queue.take(now).unwrap();
+        let key = queue.take(now, false).unwrap();
         queue.done(&key, None);
         queue.add(key);
-        let key = queue.take(now).unwrap();
+        let key = queue.take(now, false).unwrap();
         assert_eq!(queue.failed(&key, now, 1.0).as_micros(), 2_500);
     }
 }

@@ -22,6 +22,7 @@ use prometheus_client::registry::Registry;
 use sandbox_apiserver::claims::{self, Claims, Entrance};
 use sandbox_apiserver::cluster::fake::{FakeCluster, FakeEvents};
 use sandbox_apiserver::events::{self, Events};
+use sandbox_apiserver::foreground::Foreground;
 use sandbox_apiserver::pools;
 use sandbox_apiserver::provision::{self, Driver, StoreSandboxes};
 use sandbox_apiserver::resources::{self, Extensions};
@@ -145,6 +146,7 @@ impl Product {
                 clock: clock.clone(),
                 permit: self.permit.clone(),
                 events: self.events.clone(),
+                foreground: Foreground::default(),
             },
             claims::Config {
                 queue_max: 5,

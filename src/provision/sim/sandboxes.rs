@@ -11,7 +11,7 @@ use apiserver::status::ApiError;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, stream};
-use sandbox_api::SandboxStatus;
+use sandbox_api::{SandboxStatus, keys};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
@@ -67,6 +67,14 @@ impl FakeSandboxes {
     pub(super) fn annotate(&self, key: &ObjectKey, name: &str, value: &str) {
         if let Some(mut object) = self.read(key) {
             object.set_meta("annotations", json!({ name: value }));
+            self.put(object);
+        }
+    }
+
+    /// A claim takes it from stock.
+    pub(super) fn claim(&self, key: &ObjectKey, uid: &str) {
+        if let Some(mut object) = self.read(key) {
+            object.set_meta("labels", json!({ (keys::CLAIM_UID): uid }));
             self.put(object);
         }
     }

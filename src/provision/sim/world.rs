@@ -109,7 +109,7 @@ impl World {
         while let Ok(Change::Sandbox(key)) = this.changes.try_recv() {
             this.queue.add(key);
         }
-        while let Some(key) = this.queue.take(now) {
+        while let Some(key) = this.queue.take(now, true) {
             let (reconciler, of) = (Arc::clone(&this.reconciler), key.clone());
             this.passes.push((key, Box::pin(async move { reconciler.reconcile(&of).await })));
         }

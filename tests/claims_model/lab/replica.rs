@@ -13,6 +13,7 @@ use apiserver::storage::{CacheOptions, Cacher, GroupCommit, GroupOptions, Kv};
 use apiserver::tasks::Tasks;
 use sandbox_apiserver::claims::{self, Claims, Entrance};
 use sandbox_apiserver::events::Events;
+use sandbox_apiserver::foreground::Foreground;
 use sandbox_apiserver::pools;
 use sandbox_apiserver::resources::{self, Extensions};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -73,6 +74,7 @@ impl Server {
             clock: clock.clone(),
             permit: permit.clone(),
             events: Events::default(),
+            foreground: Foreground::default(),
         };
         let config = claims::Config {
             transaction_max: TRANSACTION_MAX,

@@ -42,7 +42,9 @@ type sample struct {
 	p50, p90, p99, most, rate float64
 	// Milliseconds from the first claim of a burst to the last answer, in the slowest round.
 	all float64
-	// Microseconds per claim.
+	// Seconds from the last answer until every Pod showed whose it is.
+	followed float64
+	// Microseconds per claim, while the load ran.
 	server, front, etcds float64
 	writes               tally
 	// Per claim, in our etcd, until what follows has happened.
@@ -142,6 +144,9 @@ func (r *run) sampled(ctx context.Context, l load, s subject, seed uint64) (*sam
 	}
 	defer closeAll()
 	// What was done to prepare has its own followers.
+	if err := r.stock.labelled(ctx, s, l.sandboxes()); err != nil {
+		return nil, err
+	}
 	if err := pause(ctx, followed); err != nil {
 		return nil, err
 	}
@@ -161,6 +166,11 @@ func (r *run) sampled(ctx context.Context, l load, s subject, seed uint64) (*sam
 	if err != nil {
 		return nil, err
 	}
+	ended := time.Now()
+	if err := r.stock.labelled(ctx, s, outcome.errors*l.replicas); err != nil {
+		return nil, err
+	}
+	late := time.Since(ended)
 	if err := pause(ctx, followed); err != nil {
 		return nil, err
 	}
@@ -168,7 +178,7 @@ func (r *run) sampled(ctx context.Context, l load, s subject, seed uint64) (*sam
 	if err != nil {
 		return nil, err
 	}
-	found := &sample{outcome: outcome}
+	found := &sample{outcome: outcome, followed: late.Seconds()}
 	found.sum(s, now.since(used))
 	return found, r.tally(ctx, s, before, after, found)
 }

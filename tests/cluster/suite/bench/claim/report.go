@@ -27,7 +27,7 @@ func report(out io.Writer, cells []*cell) {
 			withoutRefill: "Without refill",
 			withRefill:    "With refill following (the model's members are not refilled)",
 		}[refill]
-		fmt.Fprintf(out, "\n%s; times in milliseconds, CPU in microseconds per claim:\n\n", heading)
+		fmt.Fprintf(out, "\n%s; times in milliseconds, CPU in microseconds per claim while the load ran;\nfollowed: seconds from the last answer until every Pod showed whose it was:\n\n", heading)
 		times(out, those)
 		fmt.Fprintf(out, "\nWrites per claim; our etcd's ranges (a guard of a transaction is one) and what follows the answers, until %v after:\n\n", followed)
 		writes(out, those)
@@ -36,7 +36,7 @@ func report(out io.Writer, cells []*cell) {
 
 func times(out io.Writer, cells []*cell) {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "\t\tclaims\terrors\tp50\tp90\tp99\tmax\tall bound\tclaims/s\tserver\tkube-apiserver\tetcds\t")
+	fmt.Fprintln(table, "\t\tclaims\terrors\tp50\tp90\tp99\tmax\tall bound\tclaims/s\tserver\tkube-apiserver\tetcds\tfollowed\t")
 	for _, c := range cells {
 		name := c.load.name
 		for _, subject := range subjects {
@@ -44,12 +44,15 @@ func times(out io.Writer, cells []*cell) {
 			if s == nil {
 				continue
 			}
-			all := ""
+			all, late := "", ""
+			if subject != peer {
+				late = fmt.Sprintf("%.1f", s.followed)
+			}
 			if c.load.burst {
 				all = fmt.Sprintf("%.1f", s.all)
 			}
-			fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%.2f\t%.2f\t%.2f\t%.2f\t%s\t%.0f\t%.0f\t%.0f\t%.0f\t\n", name, subject,
-				len(s.times), s.errors, s.p50, s.p90, s.p99, s.most, all, s.rate, s.server, s.front, s.etcds)
+			fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%.2f\t%.2f\t%.2f\t%.2f\t%s\t%.0f\t%.0f\t%.0f\t%.0f\t%s\t\n", name, subject,
+				len(s.times), s.errors, s.p50, s.p90, s.p99, s.most, all, s.rate, s.server, s.front, s.etcds, late)
 			name = ""
 		}
 		for _, subject := range []subject{directly, aggregated} {
@@ -70,7 +73,7 @@ func ratios(out io.Writer, c *cell, name subject) {
 	if c.load.burst {
 		all = ratio(mine.all, theirs.all)
 	}
-	fmt.Fprintf(out, "\t%s/%s\t\t\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", name, peer,
+	fmt.Fprintf(out, "\t%s/%s\t\t\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\t\n", name, peer,
 		ratio(mine.p50, theirs.p50), ratio(mine.p90, theirs.p90), ratio(mine.p99, theirs.p99), ratio(mine.most, theirs.most), all,
 		ratio(mine.rate, theirs.rate), ratio(mine.server, theirs.server), ratio(mine.front, theirs.front), ratio(mine.etcds, theirs.etcds))
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -24,7 +25,7 @@ const (
 	// A stock of thousands on two cores.
 	stockLimit = 10 * time.Minute
 	claimUID   = cluster.Group + "/claim-uid"
-	// What follows an answer has happened by then, unless it is a refill.
+	// What follows from a Pod that shows whose it is has happened by then, unless it is a refill.
 	followed = 1500 * time.Millisecond
 )
 
@@ -132,6 +133,33 @@ func (s *stock) ready(ctx context.Context, count int, refill bool) error {
 		return s.block(ctx)
 	}
 	return nil
+}
+
+// labelled: the Pods of all that was claimed say so, but for `missing` that are not claimed yet.
+func (s *stock) labelled(ctx context.Context, subject subject, missing int) error {
+	if subject == peer {
+		return nil
+	}
+	front, err := wire.New(s.r.admin)
+	if err != nil {
+		return err
+	}
+	defer front.Close()
+	path := "/api/v1/namespaces/" + s.r.namespace + "/pods?labelSelector=" + claimUID
+	metadata := http.Header{"Accept": {"application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}}
+	return process.Await(ctx, "Pods that show whose they are", time.Minute, func() error {
+		var list struct{ Items []struct{} }
+		err := front.Do(ctx, http.MethodGet, path, nil, metadata, func(body io.Reader) error {
+			return json.NewDecoder(body).Decode(&list)
+		})
+		if err != nil {
+			return err
+		}
+		if count := s.taken - missing; len(list.Items) < count {
+			return fmt.Errorf("%d of %d", len(list.Items), count)
+		}
+		return nil
+	})
 }
 
 func (s *stock) full(ctx context.Context) error {
