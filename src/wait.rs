@@ -66,7 +66,7 @@ pub async fn reached(
                         return Err(gone());
                     }
                     if wanted(&object) {
-                        return Ok(object);
+                        return Ok(Arc::unwrap_or_clone(object));
                     }
                 }
                 WatchEvent::Bookmark { .. } => {}

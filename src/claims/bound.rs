@@ -74,7 +74,7 @@ impl Inner {
         for share in shares {
             match share {
                 Share::Taken { old, new, .. } => {
-                    let change = (old, new.clone());
+                    let change = (&**old, new.clone());
                     transaction.replace(&self.permit, &self.sandboxes, Part::Main, change)?;
                 }
                 Share::Made(new) => {

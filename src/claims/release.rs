@@ -58,7 +58,7 @@ impl Follower for ClaimChanges {
 
 impl Inner {
     /// Deleted claims whose idempotency records are still to be removed.
-    fn ended(&self) -> MutexGuard<'_, HashMap<ObjectKey, Object>> {
+    fn ended(&self) -> MutexGuard<'_, HashMap<ObjectKey, Arc<Object>>> {
         self.ended.lock().expect("no holder of this lock panics")
     }
 

@@ -85,7 +85,7 @@ pub(super) struct Inner {
     foreground: Foreground,
     /// Deleted claims that leave something to be removed; lost with the process, for a record
     /// without its claim counts as absent, and Sandboxes are looked through at the start.
-    pub(super) ended: Mutex<HashMap<ObjectKey, Object>>,
+    pub(super) ended: Mutex<HashMap<ObjectKey, Arc<Object>>>,
 }
 
 /// A claim that somebody makes.
@@ -114,7 +114,7 @@ pub(super) enum Share {
     /// As it was in stock, and as it will be.
     Taken {
         member: Held,
-        old: Object,
+        old: Arc<Object>,
         new: Object,
     },
     Made(NewObject),

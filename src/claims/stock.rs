@@ -47,7 +47,8 @@ impl Member {
     /// # Errors
     /// 500 when the stored object can't be read.
     pub fn read(item: &Arc<Item>) -> Result<Option<Self>, ApiError> {
-        Ok(Self::of(item, &item.object()?))
+        let object = item.object()?;
+        Ok(Self::of(item, &object))
     }
 
     fn of(item: &Arc<Item>, object: &Object) -> Option<Self> {

@@ -53,7 +53,7 @@ impl Sandboxes for StoreSandboxes {
 
     async fn list(&self) -> Result<Snapshot, ApiError> {
         let list = self.store.list(&self.permit, &Scope::All, &ListOptions::default()).await?;
-        let items = list.items.iter().map(|item| item.object().map(Arc::new));
+        let items = list.items.iter().map(|item| item.object());
         Ok(Snapshot { items: items.collect::<Result<_, _>>()?, revision: list.resource_version })
     }
 
@@ -105,7 +105,7 @@ fn notice(event: WatchEvent) -> Option<Notice> {
     match event {
         WatchEvent::Change(EventKind::Deleted, shared) => Some(Notice::Gone(shared.item().key())),
         WatchEvent::Change(_, shared) => Some(match shared.item().object() {
-            Ok(object) => Notice::Changed(Arc::new(object)),
+            Ok(object) => Notice::Changed(object),
             Err(_) => Notice::Lost,
         }),
         WatchEvent::Bookmark { .. } => None,

@@ -1,6 +1,7 @@
 //! Claims over a real etcd, the stock's Sandboxes made ready by hand or by a fake kubelet.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use apiserver::audit::Record;
@@ -97,7 +98,10 @@ impl Product {
         let options = ListOptions::default();
         let list =
             self.store(plural).list(&self.permit, &Scope::All, &options).await.expect("a list");
-        list.items.iter().map(|item| item.object().expect("readable")).collect()
+        list.items
+            .iter()
+            .map(|item| Arc::unwrap_or_clone(item.object().expect("readable")))
+            .collect()
     }
 
     pub(crate) async fn named(&self, plural: &str, name: &str) -> Result<Object, ApiError> {

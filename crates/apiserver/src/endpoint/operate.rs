@@ -37,7 +37,10 @@ pub(super) async fn run(
         Operation::Get { key, subresource, options } => {
             let item = store.get_item(&permit, &key, &options).await?;
             match scale_of(&store, subresource.as_deref()) {
-                Some(paths) => Ok(Answer::Foreign(200, scale::scale(&item.object()?, paths))),
+                Some(paths) => {
+                    let object = item.object()?;
+                    Ok(Answer::Foreign(200, scale::scale(&object, paths)))
+                }
                 None => Ok(Answer::Item(item)),
             }
         }

@@ -24,7 +24,7 @@ impl Object {
     }
 
     pub fn to_typed<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        T::deserialize(Value::Object(self.0.clone()))
+        T::deserialize(&self.0)
     }
 
     pub fn into_value(self) -> Value {

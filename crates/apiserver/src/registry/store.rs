@@ -105,7 +105,7 @@ impl Store {
         key: &ObjectKey,
         options: &GetOptions,
     ) -> Result<Arc<Object>, ApiError> {
-        self.get_item(permit, key, options).await?.object().map(Arc::new)
+        self.get_item(permit, key, options).await?.object()
     }
 
     /// The object in its wire form.

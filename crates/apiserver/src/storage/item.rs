@@ -16,8 +16,10 @@ use crate::meta::{Gvk, Object, ObjectKey};
 use crate::selector::{FieldSelector, LabelSelector};
 use crate::status::ApiError;
 
+mod decoded;
 mod outline;
 
+use self::decoded::Decoded;
 use self::outline::Outline;
 
 /// The `type` of a watch event that tells of an object.
@@ -61,11 +63,13 @@ pub(super) struct ItemKind {
     pub(super) fields: &'static [&'static str],
     /// Labels that lists are found by.
     pub(super) labels: &'static [&'static str],
+    decoded: Decoded,
 }
 
 impl ItemKind {
     pub(super) fn new(gvk: Gvk, root: String, fields: &'static [&'static str]) -> Self {
-        Self { api_version: gvk.api_version(), gvk, root, fields, labels: &[] }
+        let decoded = Decoded::default();
+        Self { api_version: gvk.api_version(), gvk, root, fields, labels: &[], decoded }
     }
 }
 
@@ -175,12 +179,13 @@ impl Item {
         Ok([kind.frame_start().as_bytes(), &json, FRAME_END.as_bytes()].concat().into())
     }
 
-    /// The object, decoded now.
+    /// The object, decoded now or a moment ago.
     ///
     /// # Errors
     /// As [`Item::json`].
-    pub fn object(&self) -> Result<Object, ApiError> {
-        serde_json::from_slice(&self.json()?).map_err(|error| self.unreadable(&error.to_string()))
+    pub fn object(&self) -> Result<Arc<Object>, ApiError> {
+        let decoded = self.kind.decoded.object(self.json()?);
+        decoded.map_err(|error| self.unreadable(&error.to_string()))
     }
 
     /// `metadata.name`, or the last part of the path of what can't be read.

@@ -162,7 +162,7 @@ impl ResourceStore {
         // A dry run has no write that would find out.
         let suggestion = suggestion.filter(|_| !dry_run).and_then(|item| item.object().ok());
         let mut current = match suggestion {
-            Some(object) => Current::Suggested(object),
+            Some(object) => Current::Suggested(Arc::unwrap_or_clone(object)),
             None => self.read(&path).await?,
         };
         for _ in 0..ATTEMPTS_MAX {

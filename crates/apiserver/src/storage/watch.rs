@@ -61,7 +61,8 @@ impl SharedItem {
         if let Some((_, bytes)) = forms.iter().find(|(known, _)| *known == id) {
             return Ok(bytes.clone());
         }
-        let bytes = encode(&self.item.object()?)?;
+        let object = self.item.object()?;
+        let bytes = encode(&object)?;
         forms.push((id, bytes.clone()));
         Ok(bytes)
     }

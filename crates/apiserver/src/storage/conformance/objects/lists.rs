@@ -78,7 +78,7 @@ pub async fn list_exactly_at_a_revision_sees_the_past(f: &ObjectFixture) {
     for (revision, expected) in [(version(&a), &a), (version(&painted), &painted)] {
         let list = f.list(&at(revision)).await.unwrap();
         assert_eq!((names(&list), list.resource_version), (vec!["a".to_owned()], revision));
-        assert_eq!(list.items[0].object().unwrap(), *expected);
+        assert_eq!(*list.items[0].object().unwrap(), *expected);
     }
     assert!(f.names(&at(version(&a) - 1)).await.is_empty());
 }

@@ -17,7 +17,7 @@ pub async fn get_reads_its_own_write(f: &ObjectFixture) {
         }
         let written = f.paint("a", color).await;
         let read = f.objects.get(&key("a"), "").await.unwrap();
-        assert_eq!(read.object().unwrap(), written);
+        assert_eq!(*read.object().unwrap(), written);
     }
     f.delete("a").await;
     assert!(f.objects.get(&key("a"), "").await.unwrap_err().is_not_found());
@@ -27,13 +27,13 @@ pub async fn get_of_any_version_finds_it_in_the_end(f: &ObjectFixture) {
     let a = f.create("a").await;
     // Any version may be none; a list that waits brings the cache there.
     f.names(&super::listing()).await;
-    assert_eq!(f.objects.get(&key("a"), "0").await.unwrap().object().unwrap(), a);
+    assert_eq!(*f.objects.get(&key("a"), "0").await.unwrap().object().unwrap(), a);
 }
 
 pub async fn get_not_older_than_waits_or_finds(f: &ObjectFixture) {
     let a = f.create("a").await;
     let read = f.objects.get(&key("a"), a.resource_version().unwrap()).await.unwrap();
-    assert_eq!(read.object().unwrap(), a);
+    assert_eq!(*read.object().unwrap(), a);
     let later = f.bump().await;
     assert!(f.objects.get(&key("a"), &later.to_string()).await.is_ok());
 }

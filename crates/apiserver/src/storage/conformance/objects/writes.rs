@@ -136,7 +136,7 @@ pub async fn update_in_a_dry_run_stores_nothing(f: &ObjectFixture) {
     let change = |old: &Object| Ok(Change::Put(painted(old, "red")));
     let tried = stored(f.objects.guaranteed_update(&key("a"), true, change).await.unwrap());
     assert_eq!(tried.at("spec.color"), Some(&Value::from("red")));
-    assert_eq!(f.objects.get(&key("a"), "").await.unwrap().object().unwrap(), a);
+    assert_eq!(*f.objects.get(&key("a"), "").await.unwrap().object().unwrap(), a);
 }
 
 pub async fn updates_at_once_lose_nothing(f: &ObjectFixture) {
