@@ -34,6 +34,8 @@ pub enum Fault {
     /// It is done, but the answer does not come back.
     AnswerLost,
     Rejected(String),
+    /// The namespace is being deleted.
+    NamespaceEnds,
 }
 
 /// The cluster.
@@ -200,6 +202,10 @@ impl FakeCluster {
             match fault {
                 Some(Fault::Lost) => return Err(unavailable()),
                 Some(Fault::Rejected(message)) => return Err(ClusterError::Rejected { message }),
+                Some(Fault::NamespaceEnds) => {
+                    let message = "the namespace is being terminated".into();
+                    return Err(ClusterError::NamespaceEnds { message });
+                }
                 Some(Fault::AnswerLost) | None => {}
             }
             (fault, apply(&mut truth))

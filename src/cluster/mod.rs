@@ -150,6 +150,9 @@ pub enum ClusterError {
     /// Admission, quota, validation or RBAC said no: the user must see the text.
     #[error("{message}")]
     Rejected { message: String },
+    /// The namespace is being deleted, or gone: nothing can be made in it any more.
+    #[error("{message}")]
+    NamespaceEnds { message: String },
     /// No answer. The write may or may not have happened.
     #[error("cluster unavailable: {detail}")]
     Unavailable { detail: String },

@@ -32,7 +32,8 @@ pub struct Failure {
 
 impl From<&ClusterError> for Failure {
     fn from(error: &ClusterError) -> Self {
-        let transient = !matches!(error, ClusterError::Rejected { .. });
+        let transient =
+            !matches!(error, ClusterError::Rejected { .. } | ClusterError::NamespaceEnds { .. });
         Self { message: error.to_string(), transient }
     }
 }

@@ -138,6 +138,10 @@ impl Reconciler {
             let plan = self.plan(key, sandbox, observed);
             self.write_status(key, sandbox, &plan).await?;
         }
+        // It goes with its namespace. Thousands that try to keep their Pods would slow that.
+        if matches!(error, StepError::Cluster(ClusterError::NamespaceEnds { .. })) {
+            return Ok(Outcome::Again(self.policy.slow_retry));
+        }
         Err(error.into())
     }
 

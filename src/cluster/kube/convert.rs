@@ -7,6 +7,7 @@ use apiserver::meta::ObjectKey;
 use futures::{Stream, StreamExt as _};
 use kube::Resource;
 use kube::api::Api;
+use kube::core::Status;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use serde::de::DeserializeOwned;
@@ -50,22 +51,29 @@ pub(super) fn translate(kind: ChildKind, key: &ObjectKey, error: kube::Error) ->
         return ClusterError::Unavailable { detail: error.to_string() };
     };
     let key = key.clone();
+    if namespace_ends(&status) {
+        return ClusterError::NamespaceEnds { message: status.message };
+    }
     match (status.code, status.reason.as_str()) {
         (409, "AlreadyExists") => ClusterError::AlreadyExists { kind, key },
         // A uid that is not the one asked for: that object is gone.
-        (404 | 409, _) if !status.message.contains("namespace") => {
-            ClusterError::NotFound { kind, key }
-        }
-        (400 | 403 | 404 | 409 | 413 | 422, _) => {
-            ClusterError::Rejected { message: status.message }
-        }
+        (404 | 409, _) => ClusterError::NotFound { kind, key },
+        (400 | 403 | 413 | 422, _) => ClusterError::Rejected { message: status.message },
         _ => ClusterError::Unavailable { detail: status.message },
     }
 }
 
+/// `[apiserver] pkg/admission/plugin/namespace/lifecycle/admission.go`: a 403 with a cause of its own
+/// while it is being deleted, a 404 of the namespace afterwards.
+fn namespace_ends(status: &Status) -> bool {
+    let details = status.details.as_ref();
+    let causes = details.map(|details| details.causes.as_slice()).unwrap_or_default();
+    causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
+        || status.code == 404 && details.is_some_and(|details| details.kind == "namespaces")
+}
+
 #[cfg(test)]
 mod tests {
-    use kube::core::Status;
 
     use super::*;
 
@@ -86,8 +94,18 @@ mod tests {
             let refused = ClusterError::Rejected { message: "why".into() };
             assert_eq!(of(code, reason, "why"), refused, "{code}");
         }
-        let no_namespace = of(404, "NotFound", "namespaces \"ns\" not found");
-        assert!(matches!(no_namespace, ClusterError::Rejected { .. }));
+        let ends = ClusterError::NamespaceEnds { message: "why".into() };
+        for (code, details) in [
+            (
+                403,
+                json!({"causes": [{"reason": "NamespaceTerminating", "message": "", "field": ""}]}),
+            ),
+            (404, json!({"kind": "namespaces", "name": "ns"})),
+        ] {
+            let status = json!({"message": "why", "code": code, "details": details});
+            let status: Status = serde_json::from_value(status).unwrap();
+            assert_eq!(translate(kind, &key, kube::Error::Api(status.boxed())), ends, "{code}");
+        }
         for (code, reason) in
             [(401, "Unauthorized"), (429, "TooManyRequests"), (500, ""), (504, "")]
         {

@@ -95,6 +95,23 @@ fn a_rejected_pod_is_told_at_once() {
 }
 
 #[test]
+fn in_a_namespace_that_ends_nothing_is_tried_over_and_over() {
+    let mut world = World::new(1);
+    let key = key("a");
+    (0..2).for_each(|_| world.cluster.script(Fault::NamespaceEnds));
+    world.sandboxes.create(&key, spec(false, false));
+    let creations = |world: &World| world.cluster.writes().of(ChildKind::Pod, WriteVerb::Create);
+    for (seconds, expected) in [(0, 1), (29, 1), (1, 2), (29, 2)] {
+        world.advance(Duration::from_secs(seconds));
+        world.quiet();
+        assert_eq!(creations(&world), expected);
+    }
+    let object = world.sandboxes.read(&key).unwrap();
+    assert_eq!(condition(&object, "Ready"), "False/ReconcilerError");
+    assert!(object.at("status").unwrap().to_string().contains("terminated"));
+}
+
+#[test]
 fn expiry_takes_pod_and_service_or_the_sandbox() {
     for (policy, remains) in [("Retain", true), ("Delete", false)] {
         let mut world = World::new(1);
