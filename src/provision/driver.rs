@@ -38,6 +38,8 @@ pub struct Config {
     pub resync: Duration,
     /// How long what follows a claim may wait until no other claim is being answered.
     pub patience: Duration,
+    /// How long a new member of a pool may.
+    pub stock_patience: Duration,
     pub foreground: Foreground,
     pub policy: Policy,
     /// Where it is told what the loop does.
@@ -51,6 +53,7 @@ impl Default for Config {
             backoff: Backoff::default(),
             resync: Duration::from_secs(300),
             patience: Duration::from_secs(5),
+            stock_patience: Duration::from_millis(300),
             foreground: Foreground::default(),
             policy: Policy::default(),
             events: Events::default(),
@@ -162,7 +165,10 @@ impl Inner {
                     None | Some(Notice::Lost) => return Ok(()),
                     Some(notice) => match feed.take(&notice) {
                         Some((key, Look::Now)) => self.add(key),
-                        Some((key, Look::Claimed)) => self.add_patient(key),
+                        Some((key, Look::Claimed)) => self.add_patient(key, self.config.patience),
+                        Some((key, Look::Stocked)) => {
+                            self.add_patient(key, self.config.stock_patience);
+                        }
                         None => {}
                     },
                 },
@@ -200,9 +206,9 @@ impl Inner {
     }
 
     /// What follows a claim must not slow those that come with it.
-    fn add_patient(&self, key: ObjectKey) {
+    fn add_patient(&self, key: ObjectKey, patience: Duration) {
         let now = self.clock.now();
-        let deadline = now.saturating_add(self.config.patience).unwrap_or(now);
+        let deadline = now.saturating_add(patience).unwrap_or(now);
         self.queue().add_patient(key, deadline);
         self.wake.notify_one();
     }

@@ -19,6 +19,8 @@ pub(super) enum Look {
     Now,
     /// It is somebody's now and else as it was: all that is left to do is to say so on its Pod.
     Claimed,
+    /// It was made for stock: nobody waits for this one.
+    Stocked,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,7 @@ struct Seen {
     digest: u64,
     generation: i64,
     is_claimed: bool,
+    is_stock: bool,
 }
 
 impl Feed {
@@ -75,6 +78,7 @@ impl Seen {
             digest: digest(object),
             generation: object.generation(),
             is_claimed: object.label(keys::CLAIM_UID).is_some(),
+            is_stock: object.label(keys::WARM_POOL_SANDBOX).is_some(),
         }
     }
 
@@ -87,6 +91,7 @@ impl Seen {
             {
                 Look::Claimed
             }
+            None if self.is_stock => Look::Stocked,
             _ => Look::Now,
         }
     }
@@ -122,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_claim_of_stock_is_followed_later_and_all_else_at_once() {
+    fn what_nobody_waits_for_is_looked_at_later_and_all_else_at_once() {
         let object = |generation: i64, labels: &Value, status: &str| {
             let metadata = json!({
                 "namespace": "ns", "name": "a", "uid": "u",
@@ -131,20 +136,23 @@ mod tests {
             let object = json!({"metadata": metadata, "status": {"phase": status}});
             Notice::Changed(Arc::new(Object::from_value(object).unwrap()))
         };
-        let (stock, claimed) = (json!({}), json!({(keys::CLAIM_UID): "c"}));
+        let stock = json!({(keys::WARM_POOL_SANDBOX): "p"});
+        let claimed = json!({(keys::CLAIM_UID): "c"});
         let other = json!({(keys::CLAIM_UID): "d"});
         let gone = Notice::Gone(ObjectKey::namespaced("ns", "a"));
         let mut feed = Feed::default();
         for (step, notice, expected) in [
-            ("new", object(1, &stock, "Pending"), Some(Look::Now)),
+            ("new", object(1, &stock, "Pending"), Some(Look::Stocked)),
             ("an echo of the status", object(1, &stock, "Running"), None),
             ("claimed", object(1, &claimed, "Running"), Some(Look::Claimed)),
             ("told again", object(1, &claimed, "Running"), None),
             ("another claim's", object(1, &other, "Running"), Some(Look::Now)),
             ("nobody's", object(1, &stock, "Running"), Some(Look::Now)),
             ("claimed, with a new spec", object(2, &claimed, "Running"), Some(Look::Now)),
-            ("gone", gone, Some(Look::Now)),
+            ("gone", gone.clone(), Some(Look::Now)),
             ("made for a claim", object(1, &claimed, "Pending"), Some(Look::Now)),
+            ("gone again", gone, Some(Look::Now)),
+            ("made by a user", object(1, &json!({}), "Pending"), Some(Look::Now)),
         ] {
             let got = feed.take(&notice).map(|(_, look)| look);
             assert_eq!(got, expected, "{step}");

@@ -1,7 +1,7 @@
 //! The queue of keys: each at most once, never two workers on one, failures with a growing pause.
-//! Some can wait for a calm moment, up to a deadline: few of those are worked on at a time, for the
-//! calm may end. Pure: it is told the time, and whether it is calm. It holds no more keys than there
-//! are Sandboxes.
+//! Some can wait for a calm moment, up to a deadline: few of those are worked on at a time, before it
+//! since the calm may end, and after it since many would slow all else. Pure: it is told the time, and
+//! whether it is calm. It holds no more keys than there are Sandboxes.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -30,8 +30,10 @@ impl Backoff {
     }
 }
 
-/// Keys that waited for calm and are worked on at a time, however many workers there are.
+/// Keys that can wait and are worked on at a time, however many workers there are: while it is calm,
+/// and past their deadline.
 const CALM_MAX: usize = 2;
+const OVERDUE_MAX: usize = 4;
 
 /// A clock that goes back by less than this is only told in another order.
 const JITTER: SignedDuration = SignedDuration::from_secs(1);
@@ -45,19 +47,21 @@ pub struct Queue {
     later: BTreeSet<(Timestamp, ObjectKey)>,
     /// Those of `later` that calm makes ready, in order; and some that are not patient any more.
     patient: VecDeque<ObjectKey>,
+    /// Those whose deadline has come; and some that were asked for otherwise since.
+    overdue: VecDeque<ObjectKey>,
     slots: HashMap<ObjectKey, Slot>,
-    /// Worked on since it was calm.
-    calm: usize,
+    /// Of those that could wait, worked on.
+    patient_active: usize,
 }
 
 #[derive(Debug, Default)]
 struct Slot {
     state: State,
     due: Option<Timestamp>,
-    /// Before it is due it waits for calm, not for the time.
+    /// It can wait: before it is due for calm, and then for a place.
     is_patient: bool,
-    /// The pass under way is one for which it was calm.
-    took_calm: bool,
+    /// The pass under way is one that could wait.
+    was_patient: bool,
     failures: u32,
 }
 
@@ -109,6 +113,10 @@ impl Queue {
         if slot.state != State::Idle {
             return self.add(key);
         }
+        // Its deadline has come already.
+        if slot.is_patient && slot.due.is_none() {
+            return;
+        }
         let is_new = !std::mem::replace(&mut slot.is_patient, true);
         self.add_at(key.clone(), deadline);
         if is_new {
@@ -121,15 +129,25 @@ impl Queue {
         self.follow(now);
         while self.later.first().is_some_and(|(at, _)| *at <= now) {
             let (_, key) = self.later.pop_first()?;
-            self.slots.entry(key.clone()).or_default().due = None;
-            self.add(key);
+            let slot = self.slots.entry(key.clone()).or_default();
+            slot.due = None;
+            match slot.is_patient && slot.state == State::Idle {
+                true => self.overdue.push_back(key),
+                false => self.add(key),
+            }
         }
         self.forget_impatient();
+        if self.patient_active < OVERDUE_MAX
+            && let Some(key) = self.overdue.pop_front()
+        {
+            self.activate(&key, true);
+            return Some(key);
+        }
         if let Some(key) = self.ready.pop_front() {
             self.activate(&key, false);
             return Some(key);
         }
-        if !is_calm || self.calm >= CALM_MAX {
+        if !is_calm || self.patient_active >= CALM_MAX {
             return None;
         }
         let key = self.patient.pop_front()?;
@@ -172,10 +190,10 @@ impl Queue {
         !self.patient.is_empty()
     }
 
-    fn activate(&mut self, key: &ObjectKey, took_calm: bool) {
+    fn activate(&mut self, key: &ObjectKey, was_patient: bool) {
         let slot = self.slots.entry(key.clone()).or_default();
-        (slot.state, slot.is_patient, slot.took_calm) = (State::Active, false, took_calm);
-        self.calm += usize::from(took_calm);
+        (slot.state, slot.is_patient, slot.was_patient) = (State::Active, false, was_patient);
+        self.patient_active += usize::from(was_patient);
         // The pass will say when to look again.
         if let Some(at) = slot.due.take() {
             self.later.remove(&(at, key.clone()));
@@ -184,15 +202,13 @@ impl Queue {
 
     /// What has become ready otherwise waits for nothing: its pass comes anyway.
     fn forget_impatient(&mut self) {
-        let is_waiting = |slot: &Slot| slot.is_patient && slot.state == State::Idle;
-        while let Some(key) = self.patient.front() {
-            if self.slots.get(key).is_some_and(is_waiting) {
-                return;
+        for (queue, is_due) in [(&mut self.patient, false), (&mut self.overdue, true)] {
+            let waits = |slot: &Slot| {
+                slot.is_patient && slot.state == State::Idle && slot.due.is_none() == is_due
+            };
+            while queue.front().is_some_and(|key| !self.slots.get(key).is_some_and(waits)) {
+                queue.pop_front();
             }
-            if let Some(slot) = self.slots.get_mut(key) {
-                slot.is_patient = false;
-            }
-            self.patient.pop_front();
         }
     }
 
@@ -216,7 +232,7 @@ impl Queue {
 
     fn release(&mut self, key: &ObjectKey) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        self.calm -= usize::from(std::mem::take(&mut slot.took_calm));
+        self.patient_active -= usize::from(std::mem::take(&mut slot.was_patient));
         let again = slot.state == State::ActiveAgain;
         slot.state = State::Idle;
         if again {
@@ -300,7 +316,7 @@ mod tests {
         queue.done(&key("b"), None);
         assert_eq!(queue.take(at(1), false), None);
         assert_eq!(queue.take(at(1), true), Some(key("d")));
-        // Calm or not, and however many: its time has come.
+        // Calm or not, and some more of them: its time has come.
         assert!(queue.has_patient());
         assert_eq!(queue.take(at(104), false), Some(key("e")));
         assert!(!queue.has_patient());
@@ -316,7 +332,31 @@ mod tests {
         assert_eq!(queue.take(at(109), false), Some(key("c")));
         queue.done(&key("c"), None);
         assert!(queue.slots.is_empty() && queue.later.is_empty() && queue.patient.is_empty());
-        assert_eq!(queue.calm, 0);
+        assert!(queue.overdue.is_empty());
+        assert_eq!(queue.patient_active, 0);
+    }
+
+    #[test]
+    fn past_their_deadline_they_come_first_and_still_few_at_a_time() {
+        let mut queue = Queue::default();
+        let names = ["a", "b", "c", "d", "e", "f", "g"];
+        names.into_iter().for_each(|name| queue.add_patient(key(name), at(100)));
+        queue.add(key("other"));
+        // Asked for otherwise, it is one of the others.
+        assert_eq!(queue.take(at(100), false), Some(key("a")));
+        queue.add(key("b"));
+        let taken: Vec<_> = std::iter::from_fn(|| queue.take(at(100), true)).collect();
+        assert_eq!(taken, ["c", "d", "e", "other", "b"].map(key));
+        // Told once more while it waits for a place, it waits no longer for that.
+        queue.add_patient(key("f"), at(150));
+        queue.done(&key("a"), None);
+        assert_eq!(queue.take(at(101), false), Some(key("f")));
+        assert_eq!(queue.take(at(101), false), None);
+        queue.done(&key("c"), None);
+        assert_eq!(queue.take(at(101), false), Some(key("g")));
+        ["b", "d", "e", "f", "g", "other"].iter().for_each(|name| queue.done(&key(name), None));
+        assert_eq!(queue.take(at(1_000), true), None);
+        assert!(queue.slots.is_empty() && queue.overdue.is_empty());
     }
 
     #[test]
