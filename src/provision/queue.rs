@@ -33,7 +33,7 @@ impl Backoff {
 /// Keys that can wait and are worked on at a time, however many workers there are: while it is calm,
 /// and past their deadline.
 const CALM_MAX: usize = 2;
-const OVERDUE_MAX: usize = 4;
+const OVERDUE_MAX: usize = 8;
 
 /// A clock that goes back by less than this is only told in another order.
 const JITTER: SignedDuration = SignedDuration::from_secs(1);
@@ -339,22 +339,23 @@ mod tests {
     #[test]
     fn past_their_deadline_they_come_first_and_still_few_at_a_time() {
         let mut queue = Queue::default();
-        let names = ["a", "b", "c", "d", "e", "f", "g"];
+        let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"];
         names.into_iter().for_each(|name| queue.add_patient(key(name), at(100)));
         queue.add(key("other"));
         // Asked for otherwise, it is one of the others.
         assert_eq!(queue.take(at(100), false), Some(key("a")));
         queue.add(key("b"));
         let taken: Vec<_> = std::iter::from_fn(|| queue.take(at(100), true)).collect();
-        assert_eq!(taken, ["c", "d", "e", "other", "b"].map(key));
+        assert_eq!(taken, ["c", "d", "e", "f", "g", "h", "i", "other", "b"].map(key));
         // Told once more while it waits for a place, it waits no longer for that.
-        queue.add_patient(key("f"), at(150));
+        queue.add_patient(key("j"), at(150));
         queue.done(&key("a"), None);
-        assert_eq!(queue.take(at(101), false), Some(key("f")));
+        assert_eq!(queue.take(at(101), false), Some(key("j")));
         assert_eq!(queue.take(at(101), false), None);
         queue.done(&key("c"), None);
-        assert_eq!(queue.take(at(101), false), Some(key("g")));
-        ["b", "d", "e", "f", "g", "other"].iter().for_each(|name| queue.done(&key(name), None));
+        assert_eq!(queue.take(at(101), false), Some(key("k")));
+        let rest = ["b", "d", "e", "f", "g", "h", "i", "j", "k", "other"];
+        rest.iter().for_each(|name| queue.done(&key(name), None));
         assert_eq!(queue.take(at(1_000), true), None);
         assert!(queue.slots.is_empty() && queue.overdue.is_empty());
     }
