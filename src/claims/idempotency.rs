@@ -75,10 +75,7 @@ impl Records {
     ) -> Result<Option<Record>, ApiError> {
         let key = ObjectKey::namespaced(namespace, name_hash(key));
         match self.0.get(&key, "").await {
-            Ok(item) => {
-                let object = item.object()?;
-                Ok(Self::read(&object))
-            }
+            Ok(item) => Ok(Self::read(&*item.object()?)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }

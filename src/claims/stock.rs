@@ -47,8 +47,7 @@ impl Member {
     /// # Errors
     /// 500 when the stored object can't be read.
     pub fn read(item: &Arc<Item>) -> Result<Option<Self>, ApiError> {
-        let object = item.object()?;
-        Ok(Self::of(item, &object))
+        Ok(Self::of(item, &*item.object()?))
     }
 
     fn of(item: &Arc<Item>, object: &Object) -> Option<Self> {

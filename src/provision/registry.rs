@@ -53,7 +53,7 @@ impl Sandboxes for StoreSandboxes {
 
     async fn list(&self) -> Result<Snapshot, ApiError> {
         let list = self.store.list(&self.permit, &Scope::All, &ListOptions::default()).await?;
-        let items = list.items.iter().map(|item| item.object());
+        let items = list.items.iter().map(|item| item.decode().map(Arc::new));
         Ok(Snapshot { items: items.collect::<Result<_, _>>()?, revision: list.resource_version })
     }
 

@@ -37,10 +37,7 @@ pub(super) async fn run(
         Operation::Get { key, subresource, options } => {
             let item = store.get_item(&permit, &key, &options).await?;
             match scale_of(&store, subresource.as_deref()) {
-                Some(paths) => {
-                    let object = item.object()?;
-                    Ok(Answer::Foreign(200, scale::scale(&object, paths)))
-                }
+                Some(paths) => Ok(Answer::Foreign(200, scale::scale(&*item.object()?, paths))),
                 None => Ok(Answer::Item(item)),
             }
         }

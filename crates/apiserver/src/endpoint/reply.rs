@@ -99,7 +99,7 @@ impl Render {
 
     /// The object with all that is known of it.
     pub(super) fn read(&self, item: &Item) -> Result<Object, ApiError> {
-        let mut object = Arc::unwrap_or_clone(item.object()?);
+        let mut object = item.decode()?;
         if let Some(decorator) = self.decorator(item.path()) {
             decorator.decorate(&mut object);
         }

@@ -84,8 +84,7 @@ impl Frames {
     fn change(&mut self, kind: EventKind, shared: &SharedItem) -> Result<Bytes, ApiError> {
         if self.render.accepted.pretty {
             // For a person: encoded for this watch alone.
-            let object = shared.item().object()?;
-            let object = self.form(&object);
+            let object = self.form(&*shared.item().object()?);
             return Ok(text(&json!({ "type": kind.as_str(), "object": object })));
         }
         let id = match self.render.accepted.transform {
@@ -98,10 +97,7 @@ impl Frames {
             Some(id) => {
                 shared.form(id, |object| Ok(self.form(object).to_string().into_bytes().into()))?
             }
-            None => {
-                let object = shared.item().object()?;
-                self.form(&object).to_string().into_bytes().into()
-            }
+            None => self.form(&*shared.item().object()?).to_string().into_bytes().into(),
         };
         Ok([kind.frame_start().as_bytes(), &object, FRAME_END.as_bytes()].concat().into())
     }

@@ -179,13 +179,22 @@ impl Item {
         Ok([kind.frame_start().as_bytes(), &json, FRAME_END.as_bytes()].concat().into())
     }
 
-    /// The object, decoded now or a moment ago.
+    /// The object, decoded now or a moment ago: for readers that others come with.
     ///
     /// # Errors
     /// As [`Item::json`].
     pub fn object(&self) -> Result<Arc<Object>, ApiError> {
         let decoded = self.kind.decoded.object(self.json()?);
         decoded.map_err(|error| self.unreadable(&error.to_string()))
+    }
+
+    /// The object, decoded now: for whoever changes it, or looks at all there are, which would push
+    /// out what others share.
+    ///
+    /// # Errors
+    /// As [`Item::json`].
+    pub fn decode(&self) -> Result<Object, ApiError> {
+        serde_json::from_slice(&self.json()?).map_err(|error| self.unreadable(&error.to_string()))
     }
 
     /// `metadata.name`, or the last part of the path of what can't be read.

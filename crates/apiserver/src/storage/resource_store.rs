@@ -160,9 +160,9 @@ impl ResourceStore {
     {
         let path = self.keys.object(key)?;
         // A dry run has no write that would find out.
-        let suggestion = suggestion.filter(|_| !dry_run).and_then(|item| item.object().ok());
+        let suggestion = suggestion.filter(|_| !dry_run).and_then(|item| item.decode().ok());
         let mut current = match suggestion {
-            Some(object) => Current::Suggested(Arc::unwrap_or_clone(object)),
+            Some(object) => Current::Suggested(object),
             None => self.read(&path).await?,
         };
         for _ in 0..ATTEMPTS_MAX {

@@ -61,8 +61,7 @@ impl SharedItem {
         if let Some((_, bytes)) = forms.iter().find(|(known, _)| *known == id) {
             return Ok(bytes.clone());
         }
-        let object = self.item.object()?;
-        let bytes = encode(&object)?;
+        let bytes = encode(&*self.item.object()?)?;
         forms.push((id, bytes.clone()));
         Ok(bytes)
     }
