@@ -9,11 +9,15 @@ use std::time::Duration;
 
 use apiserver::clock::Clock;
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 /// How long nobody must have claimed for it to be calm. Whoever claims one after the other leaves
 /// less between an answer and the next request, and a burst less between two of its claims, even if
 /// for a moment none is being answered.
 const CALM_AFTER: Duration = Duration::from_millis(5);
+
+/// Between two looks whether it is calm, for whoever waits for that.
+pub const CALM_PERIOD: Duration = Duration::from_millis(5);
 
 /// The claims under way. Clones share them; the default has none.
 #[derive(Debug, Clone, Default)]
@@ -45,6 +49,14 @@ impl Foreground {
         let since = now.as_microsecond().saturating_sub(self.0.last.load(Ordering::Relaxed));
         self.0.in_flight.load(Ordering::Relaxed) == 0
             && u128::from(since.unsigned_abs()) >= CALM_AFTER.as_micros()
+    }
+
+    /// Waits for calm, no longer than `patience`.
+    pub async fn calm(&self, clock: &dyn Clock, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        while !self.is_calm(clock.now()) && Instant::now() < deadline {
+            tokio::time::sleep(CALM_PERIOD).await;
+        }
     }
 }
 

@@ -13,7 +13,6 @@ use std::time::Duration;
 use apiserver::clock::Clock;
 use apiserver::tasks::{CancellationToken, OnExit, Tasks};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tracing::debug;
 
 pub use self::metrics::EventMetrics;
@@ -23,9 +22,6 @@ use crate::bucket::Rate;
 use crate::cluster::events::EventError;
 pub use crate::cluster::events::{Event, EventSink, Subject};
 use crate::foreground::Foreground;
-
-/// Between two looks whether it is calm.
-const CALM_PERIOD: Duration = Duration::from_millis(5);
 
 /// Bounds.
 #[derive(Debug, Clone)]
@@ -137,10 +133,7 @@ impl Writer {
     }
 
     async fn write_in_calm(&self, event: &Event) {
-        let deadline = Instant::now() + self.config.patience;
-        while !self.config.foreground.is_calm(self.clock.now()) && Instant::now() < deadline {
-            tokio::time::sleep(CALM_PERIOD).await;
-        }
+        self.config.foreground.calm(&*self.clock, self.config.patience).await;
         self.write(event).await;
     }
 

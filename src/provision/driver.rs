@@ -20,13 +20,10 @@ use super::reconcile::{Outcome, Reconciler};
 use super::sandboxes::{Notice, Sandboxes};
 use crate::cluster::{Change, Cluster};
 use crate::events::Events;
-use crate::foreground::Foreground;
+use crate::foreground::{CALM_PERIOD, Foreground};
 
 /// Failures that are retried sooner are not warned of.
 const RETRY_WORTH_A_WARNING: Duration = Duration::from_millis(500);
-
-/// Between two looks whether it is calm, while something waits for that.
-const CALM_PERIOD: Duration = Duration::from_millis(5);
 
 /// How the loop runs.
 #[derive(Debug, Clone)]
