@@ -146,19 +146,12 @@ func (s *stock) labelled(ctx context.Context, subject subject, missing int) erro
 	}
 	defer front.Close()
 	path := "/api/v1/namespaces/" + s.r.namespace + "/pods?labelSelector=" + claimUID
-	metadata := http.Header{"Accept": {"application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}}
 	return process.Await(ctx, "Pods that show whose they are", time.Minute, func() error {
-		var list struct{ Items []struct{} }
-		err := front.Do(ctx, http.MethodGet, path, nil, metadata, func(body io.Reader) error {
-			return json.NewDecoder(body).Decode(&list)
-		})
-		if err != nil {
-			return err
+		found, err := count(ctx, front, path)
+		if wanted := s.taken - missing; err == nil && found < wanted {
+			return fmt.Errorf("%d of %d", found, wanted)
 		}
-		if count := s.taken - missing; len(list.Items) < count {
-			return fmt.Errorf("%d of %d", len(list.Items), count)
-		}
-		return nil
+		return err
 	})
 }
 
@@ -238,18 +231,21 @@ func (r *run) release(ctx context.Context) error {
 }
 
 func isEmpty(ctx context.Context, c *wire.Client, path string) error {
-	text, err := c.Get(ctx, path)
-	if err != nil {
-		return err
-	}
-	var list struct{ Items []json.RawMessage }
-	if err := json.Unmarshal(text, &list); err != nil {
-		return err
-	}
-	if len(list.Items) > 0 {
+	found, err := count(ctx, c, path)
+	if err == nil && found > 0 {
 		return errors.New("not empty: " + path)
 	}
-	return nil
+	return err
+}
+
+// count the objects of a list.
+func count(ctx context.Context, c *wire.Client, path string) (int, error) {
+	metadata := http.Header{"Accept": {"application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}}
+	var list struct{ Items []struct{} }
+	err := c.Do(ctx, http.MethodGet, path, nil, metadata, func(body io.Reader) error {
+		return json.NewDecoder(body).Decode(&list)
+	})
+	return len(list.Items), err
 }
 
 func collection(namespace, plural string) string {
