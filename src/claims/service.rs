@@ -189,6 +189,11 @@ impl Claims {
         &self.0.stock
     }
 
+    /// The claims under way, and what is left for the next.
+    pub fn foreground(&self) -> &Foreground {
+        &self.0.foreground
+    }
+
     /// Deletes the claims that wait for a pool that is gone.
     ///
     /// # Errors

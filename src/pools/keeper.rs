@@ -31,6 +31,7 @@ use crate::bucket::Bucket;
 use crate::claims::stock::{Member, Stock};
 use crate::claims::{Claims, Lookup};
 use crate::events::Events;
+use crate::foreground::Foreground;
 use crate::resources::sandbox_template::instance::revision;
 use crate::runner::Reconcile;
 
@@ -56,6 +57,8 @@ pub(super) struct Keeper {
     pub(super) sandboxes: Store,
     pub(super) templates: Lookup<SandboxTemplate>,
     pub(super) stock: Stock,
+    /// Is told how much is left for the next claims.
+    pub(super) foreground: Foreground,
     pub(super) kv: Arc<dyn Kv>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) permit: Permit,
@@ -100,6 +103,7 @@ impl Reconcile for Keeper {
             Ok(object) => object,
             Err(error) if error.is_not_found() => {
                 self.memory().remove(key);
+                self.foreground.forget_stock(key);
                 let strict = self.ended.lock().expect("no holder of this lock panics").remove(key);
                 if strict {
                     self.claims.end_waiting(key).await?;
@@ -169,6 +173,7 @@ impl Keeper {
         memory.members = members.len();
         let figures = memory.figures.get_or_insert_default();
         (figures.ready, figures.desired) = (plan.status.ready_replicas, pool.spec.replicas());
+        self.foreground.set_stock(key, figures.ready, figures.desired);
         plan
     }
 

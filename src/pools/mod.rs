@@ -32,6 +32,7 @@ use crate::bucket::Bucket;
 use crate::claims::{Claims, Lookup};
 use crate::events::Events;
 use crate::follow::{Follower, Source, follow};
+use crate::resources::sandbox_warm_pool::pool_of;
 use crate::runner::Runner;
 
 /// Pools that are worked on at a time.
@@ -72,6 +73,7 @@ pub fn start(parts: Parts, tasks: &Tasks) -> Result<PoolMetrics, ApiError> {
         sandboxes: parts.sandboxes,
         templates: Lookup::new(parts.templates, parts.permit.clone()),
         stock: parts.claims.stock().clone(),
+        foreground: parts.claims.foreground().clone(),
         kv: parts.kv,
         clock: parts.clock,
         permit: parts.permit,
@@ -177,10 +179,7 @@ struct MemberChanges(Arc<Known>);
 impl MemberChanges {
     fn tell(&self, item: &Item) {
         let Ok(object) = item.object() else { return };
-        let pool = object.controller().filter(|owner| owner["kind"] == "SandboxWarmPool");
-        if let Some(name) = pool.and_then(|owner| owner["name"].as_str()) {
-            let namespace = item.key().namespace;
-            let pool = ObjectKey { namespace, name: name.to_owned() };
+        if let Some(pool) = pool_of(&object) {
             let pause = self.0.keeper.breath(&pool);
             self.0.runner.add_after(pool, pause);
         }

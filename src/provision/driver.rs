@@ -21,6 +21,7 @@ use super::sandboxes::{Notice, Sandboxes};
 use crate::cluster::{Change, Cluster};
 use crate::events::Events;
 use crate::foreground::{CALM_PERIOD, Foreground};
+use crate::resources::sandbox_warm_pool::pool_of;
 
 /// Failures that are retried sooner are not warned of.
 const RETRY_WORTH_A_WARNING: Duration = Duration::from_millis(500);
@@ -35,7 +36,7 @@ pub struct Config {
     pub resync: Duration,
     /// How long what follows a claim may wait until no other claim is being answered.
     pub patience: Duration,
-    /// How long a new member of a pool may.
+    /// How long a new member of a full pool may; of one that is half empty half as long.
     pub stock_patience: Duration,
     pub foreground: Foreground,
     pub policy: Policy,
@@ -50,7 +51,7 @@ impl Default for Config {
             backoff: Backoff::default(),
             resync: Duration::from_secs(300),
             patience: Duration::from_secs(5),
-            stock_patience: Duration::from_millis(300),
+            stock_patience: Duration::from_secs(2),
             foreground: Foreground::default(),
             policy: Policy::default(),
             events: Events::default(),
@@ -160,13 +161,12 @@ impl Inner {
             tokio::select! {
                 notice = watch.next() => match notice {
                     None | Some(Notice::Lost) => return Ok(()),
-                    Some(notice) => match feed.take(&notice) {
-                        Some((key, Look::Now)) => self.add(key),
-                        Some((key, Look::Claimed)) => self.add_patient(key, self.config.patience),
-                        Some((key, Look::Stocked)) => {
-                            self.add_patient(key, self.config.stock_patience);
+                    Some(notice) => if let Some((key, look)) = feed.take(&notice) {
+                        match look {
+                            Look::Now => self.add(key),
+                            Look::Claimed => self.add_patient(key, self.config.patience),
+                            Look::Stocked => self.add_patient(key, self.stock_patience(&notice)),
                         }
-                        None => {}
                     },
                 },
                 change = changes.recv() => match change {
@@ -208,6 +208,16 @@ impl Inner {
         let deadline = now.saturating_add(patience).unwrap_or(now);
         self.queue().add_patient(key, deadline);
         self.wake.notify_one();
+    }
+
+    /// Nobody waits for a new member of a full pool, and those who claim next do for one of an empty.
+    fn stock_patience(&self, notice: &Notice) -> Duration {
+        let pool = match notice {
+            Notice::Changed(object) => pool_of(object),
+            Notice::Gone(_) | Notice::Lost => None,
+        };
+        let share = pool.map_or(0.0, |pool| self.config.foreground.stock(&pool));
+        self.config.stock_patience.mul_f64(share)
     }
 
     fn is_calm(&self) -> bool {

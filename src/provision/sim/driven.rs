@@ -44,47 +44,90 @@ async fn the_driver_launches_through_faults_and_ends_when_told() {
     tokio::time::timeout(Duration::from_secs(5), tasks.shutdown()).await.unwrap();
 }
 
-#[tokio::test]
-async fn what_follows_a_claim_lets_other_claims_pass_and_all_else_goes_on() {
-    let sandboxes = Arc::new(FakeSandboxes::default());
-    let cluster = Arc::new(FakeCluster::default());
-    let foreground = Foreground::default();
-    let config = Config {
-        workers: 4,
-        patience: Duration::from_secs(600),
-        foreground: foreground.clone(),
-        ..Config::default()
-    };
-    let clock = Arc::new(SystemClock);
-    let driver = Driver::new(sandboxes.clone(), cluster.clone(), clock.clone(), config);
-    let tasks = Tasks::new();
-    driver.start(&tasks);
-    let until = async |what: &str, is: &dyn Fn() -> bool| {
+/// A driver in which all that can wait waits for ten minutes, while claims are under way.
+struct Driven {
+    sandboxes: Arc<FakeSandboxes>,
+    cluster: Arc<FakeCluster>,
+    clock: Arc<SystemClock>,
+    foreground: Foreground,
+    tasks: Tasks,
+}
+
+impl Driven {
+    fn start() -> Self {
+        let (sandboxes, cluster) = (Arc::<FakeSandboxes>::default(), Arc::<FakeCluster>::default());
+        let clock = Arc::new(SystemClock);
+        let foreground = Foreground::default();
+        let config = Config {
+            workers: 4,
+            patience: Duration::from_secs(600),
+            stock_patience: Duration::from_secs(600),
+            foreground: foreground.clone(),
+            ..Config::default()
+        };
+        let tasks = Tasks::new();
+        Driver::new(sandboxes.clone(), cluster.clone(), clock.clone(), config).start(&tasks);
+        Self { sandboxes, cluster, clock, foreground, tasks }
+    }
+
+    async fn until(&self, what: &str, is: impl Fn() -> bool) {
         for _ in 0..500 {
-            cluster.deliver(usize::MAX);
+            self.cluster.deliver(usize::MAX);
             if is() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("{what}");
-    };
-    let has_pod =
-        |name: &str| cluster.pods().iter().any(|pod| pod.metadata.name.as_deref() == Some(name));
-    let is_labelled = || {
-        let pods = cluster.pods();
-        let stock = pods.iter().find(|pod| pod.metadata.name.as_deref() == Some("stock"));
-        let labels = stock.and_then(|pod| pod.metadata.labels.as_ref());
+    }
+
+    fn has_pod(&self, name: &str) -> bool {
+        self.cluster.pods().iter().any(|pod| pod.metadata.name.as_deref() == Some(name))
+    }
+
+    fn is_labelled(&self, name: &str) -> bool {
+        let pods = self.cluster.pods();
+        let pod = pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(name));
+        let labels = pod.and_then(|pod| pod.metadata.labels.as_ref());
         labels.is_some_and(|labels| labels.contains_key(keys::CLAIM_UID))
-    };
-    sandboxes.create(&key("stock"), spec(false, false));
-    until("the stock gets a Pod", &|| has_pod("stock")).await;
-    let answering = foreground.enter(&*clock);
-    sandboxes.claim(&key("stock"), "claim");
-    sandboxes.create(&key("new"), spec(false, false));
-    until("a new Sandbox gets a Pod meanwhile", &|| has_pod("new")).await;
-    assert!(!is_labelled(), "a claim is being answered");
+    }
+
+    async fn stop(self) {
+        tokio::time::timeout(Duration::from_secs(5), self.tasks.shutdown()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_follows_a_claim_lets_other_claims_pass_and_all_else_goes_on() {
+    let driven = Driven::start();
+    driven.sandboxes.create(&key("taken"), spec(false, false));
+    driven.until("it gets a Pod", || driven.has_pod("taken")).await;
+    let answering = driven.foreground.enter(&*driven.clock);
+    driven.sandboxes.claim(&key("taken"), "claim");
+    driven.sandboxes.create(&key("new"), spec(false, false));
+    driven.until("a new Sandbox gets a Pod meanwhile", || driven.has_pod("new")).await;
+    assert!(!driven.is_labelled("taken"), "a claim is being answered");
     drop(answering);
-    until("the Pod gets the claim's label", &is_labelled).await;
-    tokio::time::timeout(Duration::from_secs(5), tasks.shutdown()).await.unwrap();
+    driven.until("the Pod gets the claim's label", || driven.is_labelled("taken")).await;
+    driven.stop().await;
+}
+
+#[tokio::test]
+async fn a_new_member_lets_claims_pass_unless_its_pool_is_empty() {
+    let driven = Driven::start();
+    let (full, empty) = (key("full"), key("empty"));
+    driven.sandboxes.create(&key("first"), spec(false, false));
+    driven.until("the driver watches", || driven.has_pod("first")).await;
+    driven.foreground.set_stock(&full, 4, 4);
+    driven.foreground.set_stock(&empty, 0, 4);
+    let answering = driven.foreground.enter(&*driven.clock);
+    driven.sandboxes.stock(&key("of-full"), &full, spec(false, false));
+    driven.sandboxes.stock(&key("of-empty"), &empty, spec(false, false));
+    driven.until("the empty pool's gets a Pod", || driven.has_pod("of-empty")).await;
+    driven.sandboxes.create(&key("new"), spec(false, false));
+    driven.until("so does what came later", || driven.has_pod("new")).await;
+    assert!(!driven.has_pod("of-full"), "a claim is being answered");
+    drop(answering);
+    driven.until("the full pool's gets a Pod", || driven.has_pod("of-full")).await;
+    driven.stop().await;
 }

@@ -52,6 +52,17 @@ impl FakeSandboxes {
         self.put(Object::from_value(object).unwrap());
     }
 
+    /// A pool makes a member.
+    pub(super) fn stock(&self, key: &ObjectKey, pool: &ObjectKey, spec: Value) {
+        let owner = json!({"kind": "SandboxWarmPool", "name": pool.name, "controller": true});
+        let metadata = json!({
+            "name": key.name, "namespace": key.namespace, "uid": new_uid(), "generation": 1,
+            "labels": {(keys::WARM_POOL_SANDBOX): "hash"}, "ownerReferences": [owner],
+        });
+        let object = json!({ "metadata": metadata, "spec": spec });
+        self.put(Object::from_value(object).unwrap());
+    }
+
     /// A user changes the spec.
     pub(super) fn edit(&self, key: &ObjectKey, field: &str, value: Value) {
         let Some(mut object) = self.read(key) else { return };
