@@ -13,7 +13,7 @@ use tokio::sync::{Notify, broadcast};
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, info, warn};
 
-use super::feed::{Feed, Look};
+use super::feed::{Feed, Listed, Look};
 use super::plan::Policy;
 use super::queue::{Backoff, Queue};
 use super::reconcile::{Outcome, Reconciler};
@@ -25,6 +25,9 @@ use crate::resources::sandbox_warm_pool::pool_of;
 
 /// Failures that are retried sooner are not warned of.
 const RETRY_WORTH_A_WARNING: Duration = Duration::from_millis(500);
+
+/// Between two looks at Sandboxes of which none is known to want something: more than a look takes.
+const TURN: Duration = Duration::from_millis(1);
 
 /// How the loop runs.
 #[derive(Debug, Clone)]
@@ -148,9 +151,9 @@ impl Inner {
         // Subscribed first: what changes during the list is not missed.
         let mut changes = self.cluster.changes();
         let snapshot = self.sandboxes.list().await?;
-        for key in feed.replace(snapshot.items.iter().map(|object| &**object)) {
-            self.add(key);
-        }
+        let Listed { open, settled } = feed.replace(snapshot.items.iter().map(|object| &**object));
+        open.into_iter().for_each(|key| self.add(key));
+        self.add_in_turn(settled);
         let mut watch = self.sandboxes.watch(snapshot.revision).await?;
         let mut resync = tokio::time::interval(self.config.resync);
         resync.reset();
@@ -172,7 +175,7 @@ impl Inner {
                 change = changes.recv() => match change {
                     Ok(Change::Sandbox(key)) => self.add(key),
                     Ok(Change::RuntimeClasses) | Err(broadcast::error::RecvError::Lagged(_)) => {
-                        feed.keys().for_each(|key| self.add(key.clone()));
+                        self.add_in_turn(feed.keys().cloned());
                     }
                     Err(broadcast::error::RecvError::Closed) => return Ok(()),
                 },
@@ -193,6 +196,16 @@ impl Inner {
             let delay = self.config.resync.mul_f64(random_fraction() / 2.0);
             let at = now.saturating_add(delay).unwrap_or(now);
             self.queue().add_at(key.clone(), at);
+        }
+        self.wake.notify_one();
+    }
+
+    /// One after the other, so that what happens meanwhile is not behind a look at thousands.
+    fn add_in_turn(&self, keys: impl IntoIterator<Item = ObjectKey>) {
+        let mut at = self.clock.now();
+        for key in keys {
+            self.queue().add_at(key, at);
+            at = at.saturating_add(TURN).unwrap_or(at);
         }
         self.wake.notify_one();
     }

@@ -23,6 +23,16 @@ pub(super) enum Look {
     Stocked,
 }
 
+/// What there is to look at after a list.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    /// Those with something under way, and those that are gone: after a restart somebody may wait
+    /// for one of them.
+    pub(super) open: Vec<ObjectKey>,
+    /// Those that most likely want nothing.
+    pub(super) settled: Vec<ObjectKey>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Seen {
     /// Of all that a plan depends on but the status.
@@ -49,22 +59,18 @@ impl Feed {
         }
     }
 
-    /// Starts anew from a list; keys that are not in it any more are returned with the rest. First
-    /// come those with something under way: after a restart somebody may wait for one of them, and
-    /// a look at thousands that want nothing takes seconds.
-    pub(super) fn replace<'a>(
-        &mut self,
-        items: impl Iterator<Item = &'a Object>,
-    ) -> Vec<ObjectKey> {
+    /// Starts anew from a list.
+    pub(super) fn replace<'a>(&mut self, items: impl Iterator<Item = &'a Object>) -> Listed {
         let mut old = std::mem::take(&mut self.0);
-        let (mut open, mut settled) = (Vec::new(), Vec::new());
+        let Listed { mut open, mut settled } = Listed::default();
         for object in items {
             let key = object.key();
             old.remove(&key);
             self.0.insert(key.clone(), Seen::of(object));
             if is_settled(object) { &mut settled } else { &mut open }.push(key);
         }
-        open.into_iter().chain(old.into_keys()).chain(settled).collect()
+        open.extend(old.into_keys());
+        Listed { open, settled }
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
@@ -160,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_under_way_comes_first() {
+    fn what_is_under_way_is_told_apart() {
         let object = |name: &str, phase: &str, observed: i64, deleted: Option<&str>| {
             let metadata = json!({
                 "namespace": "ns", "name": name, "generation": 2, "deletionTimestamp": deleted,
@@ -178,9 +184,9 @@ mod tests {
         ];
         let mut feed = Feed::default();
         feed.take(&Notice::Changed(Arc::new(object("a-gone", "Running", 2, None))));
-        let keys = feed.replace(all.iter());
-        assert_eq!(keys.len(), 7);
-        let order: String = keys.iter().map(|key| &key.name[..1]).collect();
-        assert_eq!(order, "aaaaabb", "{keys:?}");
+        let Listed { open, settled } = feed.replace(all.iter());
+        assert_eq!((open.len(), settled.len()), (5, 2));
+        assert!(open.iter().all(|key| key.name.starts_with('a')), "{open:?}");
+        assert!(settled.iter().all(|key| key.name.starts_with('b')), "{settled:?}");
     }
 }

@@ -70,9 +70,8 @@ impl World {
             passes: Vec::new(),
         };
         let all: Vec<Arc<Object>> = self.sandboxes.all();
-        for key in new.feed.replace(all.iter().map(|object| &**object)) {
-            new.queue.add(key);
-        }
+        let listed = new.feed.replace(all.iter().map(|object| &**object));
+        listed.open.into_iter().chain(listed.settled).for_each(|key| new.queue.add(key));
         new
     }
 
