@@ -42,25 +42,18 @@ impl Default for FakeSandboxes {
 impl FakeSandboxes {
     /// A user creates a Sandbox; nothing if the name is taken.
     pub(super) fn create(&self, key: &ObjectKey, spec: Value) {
-        if self.state().objects.contains_key(key) {
-            return;
+        if !self.state().objects.contains_key(key) {
+            self.put(new_object(key, spec));
         }
-        let metadata = json!({
-            "name": key.name, "namespace": key.namespace, "uid": new_uid(), "generation": 1,
-        });
-        let object = json!({ "metadata": metadata, "spec": spec });
-        self.put(Object::from_value(object).unwrap());
     }
 
     /// A pool makes a member.
     pub(super) fn stock(&self, key: &ObjectKey, pool: &ObjectKey, spec: Value) {
         let owner = json!({"kind": "SandboxWarmPool", "name": pool.name, "controller": true});
-        let metadata = json!({
-            "name": key.name, "namespace": key.namespace, "uid": new_uid(), "generation": 1,
-            "labels": {(keys::WARM_POOL_SANDBOX): "hash"}, "ownerReferences": [owner],
-        });
-        let object = json!({ "metadata": metadata, "spec": spec });
-        self.put(Object::from_value(object).unwrap());
+        let mut object = new_object(key, spec);
+        object.set_meta("labels", json!({ (keys::WARM_POOL_SANDBOX): "hash" }));
+        object.set_meta("ownerReferences", json!([owner]));
+        self.put(object);
     }
 
     /// A user changes the spec.
@@ -129,6 +122,13 @@ impl FakeSandboxes {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
+}
+
+fn new_object(key: &ObjectKey, spec: Value) -> Object {
+    let metadata = json!({
+        "name": key.name, "namespace": key.namespace, "uid": new_uid(), "generation": 1,
+    });
+    Object::from_value(json!({ "metadata": metadata, "spec": spec })).unwrap()
 }
 
 fn resource() -> GroupResource {
