@@ -37,7 +37,7 @@ use super::error::{initializing, parse_revision, read_error};
 use super::{Item, ResourceStore, Revision};
 use crate::meta::ObjectKey;
 use crate::status::ApiError;
-use crate::tasks::{OnExit, Tasks};
+use crate::tasks::{CancellationToken, OnExit, Tasks};
 
 /// Limits and times of a watch cache.
 #[derive(Debug, Clone)]
@@ -88,6 +88,8 @@ struct Inner {
     reached: tokio::sync::watch::Sender<Revision>,
     barrier: Barrier,
     counters: Counters,
+    /// Cancelled when nobody follows the store any more.
+    stopping: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -115,6 +117,7 @@ impl Cacher {
             reached: tokio::sync::watch::Sender::new(0),
             barrier: Barrier::default(),
             counters: Counters::default(),
+            stopping: tasks.stopping().clone(),
             store,
             options,
         });
@@ -209,7 +212,8 @@ impl Inner {
     /// Returns when everything up to `revision` is in the cache.
     ///
     /// # Errors
-    /// 504 `Too large resource version` after [`CacheOptions::freshness_wait`].
+    /// 504 `Too large resource version` after [`CacheOptions::freshness_wait`]; 503 at once when the
+    /// server stops: nothing comes any more, and whoever waits would hold up its end.
     async fn wait_for(&self, revision: Revision) -> Result<(), ApiError> {
         let mut reached = self.reached.subscribe();
         if *reached.borrow_and_update() >= revision {
@@ -224,8 +228,11 @@ impl Inner {
                 self.barrier.ask_for_progress(self.store.kv.as_ref()).await;
             }
         };
-        if timeout(self.options.freshness_wait, waiting).await.is_ok() {
-            return Ok(());
+        let in_time = timeout(self.options.freshness_wait, waiting);
+        match self.stopping.run_until_cancelled(in_time).await {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(_)) => {}
+            None => return Err(ApiError::service_unavailable("the server is shutting down")),
         }
         let current = *self.reached.borrow();
         Err(ApiError::too_large_resource_version(revision, current))

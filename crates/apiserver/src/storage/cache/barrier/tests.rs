@@ -13,6 +13,7 @@ use super::super::{CacheOptions, Counters, Inner};
 use super::*;
 use crate::meta::{GroupResource, Gvk};
 use crate::status::Reason;
+use crate::tasks::CancellationToken;
 
 /// A store that counts what it is asked, and answers a read when it is let.
 #[derive(Debug)]
@@ -107,6 +108,7 @@ fn cache(kv: &Arc<Asked>, reached: Revision) -> Inner {
         reached: tokio::sync::watch::Sender::new(reached),
         barrier: Barrier::default(),
         counters: Counters::default(),
+        stopping: CancellationToken::new(),
         store,
         options,
     }
@@ -257,4 +259,17 @@ async fn a_store_that_is_away_is_said_at_once_and_asked_again() {
     kv.away.store(false, Ordering::SeqCst);
     assert_eq!(cache.wait_for_now().await.unwrap(), 7);
     assert_eq!(kv.counts(), (3, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_what_a_stopped_server_would_not_learn() {
+    let cache = cache(&Asked::new(0), 5);
+    assert!(cache.wait_for(5).await.is_ok());
+    let begun = Instant::now();
+    let mut waiting = Box::pin(cache.wait_for(6));
+    assert!(poll_immediate(&mut waiting).await.is_none());
+    cache.stopping.cancel();
+    let error = waiting.await.expect_err("nobody tells it of 6");
+    assert_eq!((error.code(), begun.elapsed()), (503, Duration::ZERO));
+    assert!(cache.wait_for(5).await.is_ok(), "what is there is answered");
 }
