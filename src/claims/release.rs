@@ -132,10 +132,15 @@ impl Reconcile for Releaser {
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Option<Duration>, ApiError> {
         let inner = &self.0.0;
-        // The store's own word: the claim's end may be known before its beginning has come to the
-        // cache, and nobody looks again.
-        let now = GetOptions::default();
-        let sandbox = match inner.sandboxes.get(&inner.permit, key, &now).await {
+        // Once bound, bound for good: whom it was bound to the cache may say. That it was not only the
+        // store: the claim's end may be known before its beginning has come to the cache, and nobody
+        // looks again.
+        let cached = GetOptions { resource_version: "0".into() };
+        let mut sandbox = inner.sandboxes.get(&inner.permit, key, &cached).await;
+        if sandbox.as_ref().map_or(true, |sandbox| claim_of(sandbox).is_none()) {
+            sandbox = inner.sandboxes.get(&inner.permit, key, &GetOptions::default()).await;
+        }
+        let sandbox = match sandbox {
             Ok(sandbox) => sandbox,
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error),

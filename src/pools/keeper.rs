@@ -38,9 +38,10 @@ use crate::runner::Reconcile;
 /// The shortest time between two writes of a status that creates nothing.
 const STATUS_PERIOD: Duration = Duration::from_millis(500);
 
-/// Between something that happens to a member and the pass that it leads to: about fifty times what
-/// the pass takes.
+/// Between something that happens to a member and the pass that it leads to, by how full the pool is:
+/// some fifty times what the pass takes where nothing is ready, ten times that where all is.
 const BREATH_OF_MEMBER: Duration = Duration::from_micros(100);
+const BREATH_OF_READY_MEMBER: Duration = Duration::from_micros(900);
 const BREATH_MIN: Duration = Duration::from_millis(5);
 const BREATH_MAX: Duration = Duration::from_secs(1);
 
@@ -84,6 +85,8 @@ pub(super) struct Memory {
     short: bool,
     /// Members at the last pass.
     members: usize,
+    /// The pool's revision as far as it is known from here; `None` = ask the store.
+    known: Option<String>,
     /// When a status was last written for its own sake.
     written: Option<Timestamp>,
     /// Claims of the last minute by uid.
@@ -99,7 +102,11 @@ impl Reconcile for Keeper {
     }
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Option<Duration>, ApiError> {
-        let object = match self.pools.get(&self.permit, key, &GetOptions::default()).await {
+        // From the cache, but not from before our own last write. Whatever is written by it is guarded
+        // by its revision.
+        let known = self.memory().get(key).and_then(|memory| memory.known.clone());
+        let least = GetOptions { resource_version: known.unwrap_or_default() };
+        let object = match self.pools.get(&self.permit, key, &least).await {
             Ok(object) => object,
             Err(error) if error.is_not_found() => {
                 self.memory().remove(key);
@@ -171,6 +178,7 @@ impl Keeper {
         let plan = plan(&observed, now, &self.policy);
         (memory.starting, memory.short) = (plan.starting, plan.short);
         memory.members = members.len();
+        memory.known.clone_from(&pool.metadata.resource_version);
         let figures = memory.figures.get_or_insert_default();
         (figures.ready, figures.desired) = (plan.status.ready_replicas, pool.spec.replicas());
         self.foreground.set_stock(key, figures.ready, figures.desired);
@@ -250,23 +258,28 @@ impl Keeper {
         }
         let made = self.create(object, pool, template, &plan).await;
         match made {
-            Ok(true) => {
+            Ok(Some(stored)) => {
                 self.events.tell(story::created(pool, plan.create));
                 self.tell_progress(pool, object.at("status"), &plan.status);
                 let mut memory = self.memory();
                 let memory = memory.entry(key.clone()).or_default();
+                memory.known = stored.resource_version().map(str::to_owned);
                 memory.setbacks.created(self.policy.batch_max);
                 let made = u64::try_from(plan.create).unwrap_or_default();
                 memory.figures.get_or_insert_default().created += made;
                 Ok(plan.requeue_after)
             }
             // Somebody else was faster: look again.
-            Ok(false) => {
+            Ok(None) => {
+                self.memory().entry(key.clone()).or_default().known = None;
                 self.tokens().put_back(plan.create);
                 Ok(Some(Duration::ZERO))
             }
             Err(error) => {
-                self.memory().entry(key.clone()).or_default().setbacks.failed();
+                let mut memory = self.memory();
+                let memory = memory.entry(key.clone()).or_default();
+                memory.known = None;
+                memory.setbacks.failed();
                 Err(error)
             }
         }
@@ -302,9 +315,16 @@ impl Keeper {
             Ok(())
         };
         let (options, warnings) = (WriteOptions::default(), Warnings::new());
-        self.pools.mutate(&self.permit, key, Part::Status, &options, &warnings, change).await?;
+        let written =
+            self.pools.mutate(&self.permit, key, Part::Status, &options, &warnings, change).await;
+        let mut memories = self.memory();
+        let memory = memories.entry(key.clone()).or_default();
+        memory.known =
+            written.as_ref().ok().and_then(|stored| stored.resource_version().map(str::to_owned));
+        written?;
+        memory.written = Some(now);
+        drop(memories);
         self.tell_progress(pool, before.as_ref(), &plan.status);
-        self.memory().entry(key.clone()).or_default().written = Some(now);
         Ok(plan.requeue_after)
     }
 
@@ -343,10 +363,9 @@ impl Keeper {
     /// How long to collect what happens to members before a pass: it looks at all of them, so that
     /// without it every claim from a large pool would cost as much as the pool is large.
     pub(super) fn breath(&self, pool: &ObjectKey) -> Duration {
-        let members = self.memory().get(pool).map_or(0, |memory| memory.members);
-        BREATH_OF_MEMBER
-            .saturating_mul(u32::try_from(members).unwrap_or(u32::MAX))
-            .clamp(BREATH_MIN, BREATH_MAX)
+        let memories = self.memory();
+        let Some(memory) = memories.get(pool) else { return BREATH_MIN };
+        breath(memory.members, memory.figures.as_ref().map_or(0, |figures| figures.ready))
     }
 
     fn is_busy(&self, now: Timestamp) -> bool {
@@ -363,6 +382,36 @@ impl Keeper {
     }
 }
 
+fn breath(members: usize, ready: i32) -> Duration {
+    let members = u32::try_from(members).unwrap_or(u32::MAX);
+    let of_ready = BREATH_OF_READY_MEMBER.saturating_mul(u32::try_from(ready).unwrap_or(0));
+    BREATH_OF_MEMBER.saturating_mul(members).saturating_add(of_ready).clamp(BREATH_MIN, BREATH_MAX)
+}
+
 pub(super) fn status_value(status: &SandboxWarmPoolStatus) -> Result<Value, ApiError> {
     serde_json::to_value(status).map_err(ApiError::internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_pool_takes_its_time() {
+        let table = [
+            (0, 0, 5),
+            (10, 0, 5),
+            (10, 10, 10),
+            (250, 0, 25),
+            (250, 250, 250),
+            (1000, 1000, 1000),
+            (5000, 5000, 1000),
+            (usize::MAX, i32::MAX, 1000),
+            (10, -1, 5),
+        ];
+        for (members, ready, milliseconds) in table {
+            let expected = Duration::from_millis(milliseconds);
+            assert_eq!(breath(members, ready), expected, "{members} members, {ready} ready");
+        }
+    }
 }

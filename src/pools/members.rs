@@ -87,7 +87,7 @@ impl Keeper {
         pool: &SandboxWarmPool,
         template: &SandboxTemplate,
         plan: &Plan,
-    ) -> Result<bool, ApiError> {
+    ) -> Result<Option<Object>, ApiError> {
         let mut transaction = Transaction::new();
         let mut new = object.clone();
         new.0.insert("status".into(), status_value(&plan.status)?);
@@ -100,7 +100,10 @@ impl Keeper {
                 self.sandboxes.prepare(&self.permit, &scope, member.clone(), &warnings).await?;
             transaction.create(&self.permit, &self.sandboxes, new)?;
         }
-        Ok(matches!(transaction.commit(&*self.kv).await?, Commit::Done(_)))
+        Ok(match transaction.commit(&*self.kv).await? {
+            Commit::Done(stored) => stored.into_iter().next().flatten(),
+            Commit::Conflict(_) => None,
+        })
     }
 }
 
