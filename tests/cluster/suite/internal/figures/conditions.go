@@ -51,6 +51,7 @@ func Describe(ctx context.Context, env cluster.Environment, core kubernetes.Inte
 	count, mode := fsync(env)
 	line("etcd", fmt.Sprintf("%s, %d of them, one member each", etcd, count))
 	line("fsync", mode)
+	line("GOGC", gogc())
 	line("server", build(env))
 	for _, condition := range more {
 		line(condition.Name, condition.Value)
@@ -80,6 +81,31 @@ func cpu() string {
 		if name, found := strings.CutPrefix(line, "model name"); found {
 			return strings.TrimSpace(strings.TrimLeft(name, "\t :"))
 		}
+	}
+	return "unknown"
+}
+
+// gogc as the running kube-apiserver was told; the cluster's other programs in Go were told the same.
+func gogc() string {
+	commands, err := filepath.Glob("/proc/[0-9]*/comm")
+	if err != nil {
+		return "unknown"
+	}
+	for _, path := range commands {
+		// Cut by the kernel to 15 bytes, which it fits. A process that has ended meanwhile is none.
+		if name, err := os.ReadFile(path); err != nil || strings.TrimSpace(string(name)) != "kube-apiserver" {
+			continue
+		}
+		environment, err := os.ReadFile(filepath.Join(filepath.Dir(path), "environ"))
+		if err != nil {
+			continue
+		}
+		for variable := range strings.SplitSeq(string(environment), "\x00") {
+			if value, found := strings.CutPrefix(variable, "GOGC="); found {
+				return value + ", in the cluster's programs in Go"
+			}
+		}
+		return "100, the default"
 	}
 	return "unknown"
 }
