@@ -30,6 +30,9 @@ Query = tuple[tuple[str, str], ...]
 _WAIT_MAX = 50.0
 # What an answer may take beyond the time that the server was asked to wait.
 _ANSWER = 15.0
+# What is left after a wait is not worth another if it is shorter, in seconds: kube-apiserver cuts
+# such a request before the server has it, and it might make a claim that was given up and deleted.
+_REPEAT_MIN = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +146,10 @@ def await_answer(
     Raises WaitTimeout with the server's last word."""
     attempt = 1
     last = "no answer in time"
+    least = 0.01
     while True:
         seconds = min(_WAIT_MAX, deadline.left())
-        if seconds <= 0.01:
+        if seconds <= least:
             raise WaitTimeout(last)
         query = (("wait", wait), ("timeout", f"{seconds:.3f}s"))
         asked = time.monotonic()
@@ -157,6 +161,7 @@ def await_answer(
                 if time.monotonic() - asked >= seconds / 2:
                     # It has waited, which is no failure.
                     attempt = 1
+                    least = _REPEAT_MIN
                     continue
             pause = retry.pause(attempt, getattr(error, "retry_after", None))
             if not is_passing(error, repeatable=True) or attempt >= retry.attempts:
