@@ -121,9 +121,9 @@ impl Cacher {
             store,
             options,
         });
-        let (upstream, stop) = (inner.clone(), tasks.stopping().clone());
+        let upstream = inner.clone();
         tasks.spawn("watch-cache", OnExit::Shutdown, async move {
-            stop.run_until_cancelled(upstream::run(&upstream)).await;
+            upstream.stopping.run_until_cancelled(upstream::run(&upstream)).await;
             upstream.state().close();
         });
         Self { inner }
