@@ -24,7 +24,6 @@ use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{Notify, broadcast};
-use tracing::info;
 
 use self::convert::{merge_patch, revision, translate, watched};
 use super::cache::{Cache, Caches, sandbox_of};
@@ -158,10 +157,8 @@ impl KubeCluster {
         let inner = self.0.clone();
         let stop = tasks.stopping().clone();
         tasks.spawn(name, OnExit::Shutdown, async move {
-            // At once from the API server's cache, as every informer of client-go, not in pages of which
-            // each waits its turn: a restarted server with thousands of Pods and a busy cluster would take
-            // seconds. What such a list misses the watch behind it brings, and who makes a Pod that is
-            // there already is told.
+            // In one answer from the API server's cache, as informers of client-go ask for it. What such
+            // a list misses the watch behind it brings, and who makes a Pod that is there already is told.
             let config = watcher::Config::default().labels(NAME_HASH_LABEL).any_semantic();
             let events = watched(Api::<K>::all(inner.client.clone()), config);
             let mut events = std::pin::pin!(events.take_until(stop.cancelled()));
@@ -176,10 +173,7 @@ impl KubeCluster {
         match event {
             Event::Init => return next.clear(),
             Event::InitApply(class) => return next.push((&class).into()),
-            Event::InitDone => {
-                *current = Some(next.clone());
-                info!(kind = "RuntimeClass", "a cache of the cluster is filled");
-            }
+            Event::InitDone => *current = Some(next.clone()),
             Event::Apply(class) => {
                 let all = current.get_or_insert_default();
                 all.retain(|known| known.name != class.name_any());
@@ -309,7 +303,6 @@ impl Inner {
                 for view in cache.relist_end() {
                     self.tell(Change::Sandbox(sandbox_of(view.meta())));
                 }
-                info!(kind = %K::kind(&()), "a cache of the cluster is filled");
             }
             Event::Delete(object) => {
                 let view = V::from(&object);

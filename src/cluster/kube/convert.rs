@@ -12,7 +12,7 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::cluster::{ChildKind, ClusterError, MetadataPatch};
 
@@ -23,6 +23,9 @@ where
 {
     let kind = K::kind(&()).into_owned();
     watcher(api, config).default_backoff().filter_map(move |event| {
+        if matches!(event, Ok(Event::InitDone)) {
+            info!(%kind, "a kind of the cluster's objects has been listed");
+        }
         ready(event.map_err(|error| warn!(%kind, %error, "watch failed; it will be retried")).ok())
     })
 }
