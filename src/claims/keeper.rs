@@ -1,6 +1,7 @@
 //! What happens to a claim after its answer: its status follows its Sandboxes, it ends in time, and
 //! what a claim leaves behind is removed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use apiserver::meta::{Object, ObjectKey};
@@ -161,6 +162,20 @@ impl Inner {
         Ok(left(expiry(claim, &status), now))
     }
 
+    /// A Sandbox as the cache has it, if that is `enough`, else as it is now: what was bound a moment
+    /// ago may not have come to the cache.
+    pub(super) async fn sandbox(
+        &self,
+        key: &ObjectKey,
+        enough: impl Fn(&Object) -> bool,
+    ) -> Result<Arc<Object>, ApiError> {
+        let cached = GetOptions { resource_version: "0".into() };
+        match self.sandboxes.get(&self.permit, key, &cached).await {
+            Ok(object) if enough(&object) => Ok(object),
+            _ => self.sandboxes.get(&self.permit, key, &GetOptions::default()).await,
+        }
+    }
+
     /// The Sandbox, if it is still the claim's.
     async fn own_sandbox(
         &self,
@@ -169,13 +184,7 @@ impl Inner {
         bound: &BoundSandbox,
     ) -> Result<Option<Sandbox>, ApiError> {
         let place = ObjectKey { namespace: key.namespace.clone(), name: bound.name.clone() };
-        // What was bound a moment ago may not have come to the cache: ask for what is now.
-        let cached = GetOptions { resource_version: "0".into() };
-        let mut object = self.sandboxes.get(&self.permit, &place, &cached).await;
-        if object.as_ref().map_or(true, |object| !is_owned(object, claim)) {
-            object = self.sandboxes.get(&self.permit, &place, &GetOptions::default()).await;
-        }
-        match object {
+        match self.sandbox(&place, |object| is_owned(object, claim)).await {
             Ok(object) if is_owned(&object, claim) => {
                 object.to_typed().map(Some).map_err(ApiError::internal)
             }

@@ -135,12 +135,7 @@ impl Reconcile for Releaser {
         // Once bound, bound for good: whom it was bound to the cache may say. That it was not only the
         // store: the claim's end may be known before its beginning has come to the cache, and nobody
         // looks again.
-        let cached = GetOptions { resource_version: "0".into() };
-        let mut sandbox = inner.sandboxes.get(&inner.permit, key, &cached).await;
-        if sandbox.as_ref().map_or(true, |sandbox| claim_of(sandbox).is_none()) {
-            sandbox = inner.sandboxes.get(&inner.permit, key, &GetOptions::default()).await;
-        }
-        let sandbox = match sandbox {
+        let sandbox = match inner.sandbox(key, |sandbox| claim_of(sandbox).is_some()).await {
             Ok(sandbox) => sandbox,
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error),
