@@ -135,16 +135,26 @@ impl Reconcile for Keeper {
         if !all_gone && plan.create > 0 {
             return Ok(Some(self.policy.pause));
         }
-        match template {
+        let done = match template {
             Some(template) if plan.create > 0 => {
                 self.refill(key, &object, (&pool, &template), plan, now).await
             }
             _ => self.write_status(key, &pool, plan, now).await,
+        };
+        if done.is_err() {
+            self.know(key, None);
         }
+        done
     }
 }
 
 impl Keeper {
+    /// The pool as it was just stored; `None` = what is stored may be newer than what the cache has.
+    fn know(&self, key: &ObjectKey, stored: Option<&Object>) {
+        let revision = stored.and_then(Object::resource_version).map(str::to_owned);
+        self.memory().entry(key.clone()).or_default().known = revision;
+    }
+
     fn plan(
         &self,
         key: &ObjectKey,
@@ -259,11 +269,11 @@ impl Keeper {
         let made = self.create(object, pool, template, &plan).await;
         match made {
             Ok(Some(stored)) => {
+                self.know(key, Some(&stored));
                 self.events.tell(story::created(pool, plan.create));
                 self.tell_progress(pool, object.at("status"), &plan.status);
                 let mut memory = self.memory();
                 let memory = memory.entry(key.clone()).or_default();
-                memory.known = stored.resource_version().map(str::to_owned);
                 memory.setbacks.created(self.policy.batch_max);
                 let made = u64::try_from(plan.create).unwrap_or_default();
                 memory.figures.get_or_insert_default().created += made;
@@ -271,15 +281,12 @@ impl Keeper {
             }
             // Somebody else was faster: look again.
             Ok(None) => {
-                self.memory().entry(key.clone()).or_default().known = None;
+                self.know(key, None);
                 self.tokens().put_back(plan.create);
                 Ok(Some(Duration::ZERO))
             }
             Err(error) => {
-                let mut memory = self.memory();
-                let memory = memory.entry(key.clone()).or_default();
-                memory.known = None;
-                memory.setbacks.failed();
+                self.memory().entry(key.clone()).or_default().setbacks.failed();
                 Err(error)
             }
         }
@@ -315,16 +322,11 @@ impl Keeper {
             Ok(())
         };
         let (options, warnings) = (WriteOptions::default(), Warnings::new());
-        let written =
-            self.pools.mutate(&self.permit, key, Part::Status, &options, &warnings, change).await;
-        let mut memories = self.memory();
-        let memory = memories.entry(key.clone()).or_default();
-        memory.known =
-            written.as_ref().ok().and_then(|stored| stored.resource_version().map(str::to_owned));
-        written?;
-        memory.written = Some(now);
-        drop(memories);
+        let stored =
+            self.pools.mutate(&self.permit, key, Part::Status, &options, &warnings, change).await?;
+        self.know(key, Some(&stored));
         self.tell_progress(pool, before.as_ref(), &plan.status);
+        self.memory().entry(key.clone()).or_default().written = Some(now);
         Ok(plan.requeue_after)
     }
 
