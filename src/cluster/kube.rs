@@ -5,6 +5,7 @@ pub mod dial;
 mod events;
 mod policies;
 mod streams;
+mod watch;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -25,7 +26,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{Notify, broadcast};
 
-use self::convert::{merge_patch, revision, translate, watched};
+use self::convert::{merge_patch, revision, translate};
+use self::watch::watched;
 use super::cache::{Cache, Caches, sandbox_of};
 use super::counts::WriteVerb;
 use super::policies::PolicyChange;
@@ -157,9 +159,7 @@ impl KubeCluster {
         let inner = self.0.clone();
         let stop = tasks.stopping().clone();
         tasks.spawn(name, OnExit::Shutdown, async move {
-            // In one answer from the API server's cache, as informers of client-go ask for it. What such
-            // a list misses the watch behind it brings, and who makes a Pod that is there already is told.
-            let config = watcher::Config::default().labels(NAME_HASH_LABEL).any_semantic();
+            let config = watcher::Config::default().labels(NAME_HASH_LABEL);
             let events = watched(Api::<K>::all(inner.client.clone()), config);
             let mut events = std::pin::pin!(events.take_until(stop.cancelled()));
             while let Some(event) = events.next().await {

@@ -1,34 +1,11 @@
 //! The small steps between Kubernetes' client and our port.
 
-use std::fmt;
-use std::future::ready;
-
 use apiserver::meta::ObjectKey;
-use futures::{Stream, StreamExt as _};
 use kube::Resource;
-use kube::api::Api;
 use kube::core::Status;
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event, watcher};
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tracing::{info, warn};
 
 use crate::cluster::{ChildKind, ClusterError, MetadataPatch};
-
-/// A watch that goes on after failures, with a growing pause; each is logged.
-pub(super) fn watched<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = Event<K>>
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
-{
-    let kind = K::kind(&()).into_owned();
-    watcher(api, config).default_backoff().filter_map(move |event| {
-        if matches!(event, Ok(Event::InitDone)) {
-            info!(%kind, "a kind of the cluster's objects has been listed");
-        }
-        ready(event.map_err(|error| warn!(%kind, %error, "watch failed; it will be retried")).ok())
-    })
-}
 
 pub(super) fn revision<K: Resource>(object: &K) -> u64 {
     object.meta().resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or_default()
@@ -77,7 +54,6 @@ fn namespace_ends(status: &Status) -> bool {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

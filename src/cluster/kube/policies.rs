@@ -11,7 +11,7 @@ use kube::runtime::watcher::{self, Event};
 use tokio::sync::broadcast;
 
 use super::KubeCluster;
-use super::convert::watched;
+use super::watch::watched;
 use crate::cluster::counts::WriteVerb;
 use crate::cluster::policies::{NetworkPolicies, PolicyChange, PolicyError, TEMPLATE_LABEL};
 
