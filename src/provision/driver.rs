@@ -165,6 +165,7 @@ impl Inner {
                 notice = watch.next() => match notice {
                     None | Some(Notice::Lost) => return Ok(()),
                     Some(notice) => if let Some((key, look)) = feed.take(&notice) {
+                        self.reconciler.hear(&notice);
                         match look {
                             Look::Now => self.add(key),
                             Look::Claimed => self.add_patient(key, self.config.patience),
@@ -227,7 +228,7 @@ impl Inner {
     fn stock_patience(&self, notice: &Notice) -> Duration {
         let pool = match notice {
             Notice::Changed(object) => pool_of(object),
-            Notice::Gone(_) | Notice::Lost => None,
+            Notice::Gone { .. } | Notice::Lost => None,
         };
         let share = pool.map_or(0.0, |pool| self.config.foreground.stock(&pool));
         self.config.stock_patience.mul_f64(share)

@@ -58,7 +58,7 @@ pub async fn execute(
 }
 
 /// False if it was gone already.
-fn still_there(result: Result<(), ClusterError>) -> Result<bool, ClusterError> {
+pub(super) fn still_there(result: Result<(), ClusterError>) -> Result<bool, ClusterError> {
     match result {
         Err(ClusterError::NotFound { .. }) => Ok(false),
         other => other.map(|()| true),

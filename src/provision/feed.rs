@@ -51,7 +51,7 @@ impl Feed {
                 let before = self.0.insert(key.clone(), seen);
                 (before != Some(seen)).then(|| (key, seen.look(before)))
             }
-            Notice::Gone(key) => {
+            Notice::Gone { key, .. } => {
                 self.0.remove(key);
                 Some((key.clone(), Look::Now))
             }
@@ -145,7 +145,7 @@ mod tests {
         let stock = json!({(keys::WARM_POOL_SANDBOX): "p"});
         let claimed = json!({(keys::CLAIM_UID): "c"});
         let other = json!({(keys::CLAIM_UID): "d"});
-        let gone = Notice::Gone(ObjectKey::namespaced("ns", "a"));
+        let gone = Notice::Gone { key: ObjectKey::namespaced("ns", "a"), uid: None };
         let mut feed = Feed::default();
         for (step, notice, expected) in [
             ("new", object(1, &stock, "Pending"), Some(Look::Stocked)),

@@ -1,7 +1,7 @@
 //! One pass over one Sandbox: takes a key and nothing else.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use apiserver::clock::Clock;
@@ -9,13 +9,14 @@ use apiserver::meta::ObjectKey;
 use apiserver::status::ApiError;
 use jiff::Timestamp;
 use sandbox_api::Sandbox;
+use tracing::{info, warn};
 
-use super::execute::{StepError, execute};
+use super::execute::{StepError, execute, still_there};
 use super::observe::{self, Failure, Observed};
 use super::plan::{Plan, Policy, StatusWrite, plan};
-use super::sandboxes::Sandboxes;
+use super::sandboxes::{Notice, Sandboxes};
 use super::story::Story;
-use crate::cluster::{Cluster, ClusterError};
+use crate::cluster::{ChildKind, Cluster, ClusterError, Family, PodView};
 use crate::events::Events;
 
 /// What a pass came to.
@@ -50,6 +51,8 @@ pub struct Reconciler {
     events: Events,
     /// Since when a Sandbox's status has been due. Lost with the process: then it waits anew.
     due: Mutex<HashMap<ObjectKey, Timestamp>>,
+    /// Uids of Sandboxes that are no more, until their Pods have been told to end.
+    gone: Mutex<HashMap<ObjectKey, String>>,
 }
 
 impl Reconciler {
@@ -60,7 +63,15 @@ impl Reconciler {
         policy: Policy,
     ) -> Self {
         let events = Events::default();
-        Self { sandboxes, cluster, clock, policy, events, due: Mutex::default() }
+        Self {
+            sandboxes,
+            cluster,
+            clock,
+            policy,
+            events,
+            due: Mutex::default(),
+            gone: Mutex::default(),
+        }
     }
 
     /// Tells what it does.
@@ -69,10 +80,20 @@ impl Reconciler {
         Self { events, ..self }
     }
 
+    /// Remembers of a Sandbox that is no more that its Pod is to end, if it is known.
+    pub fn hear(&self, notice: &Notice) {
+        if let Notice::Gone { key, uid: Some(uid) } = notice
+            && !self.running(key, uid).is_empty()
+        {
+            self.gone().insert(key.clone(), uid.clone());
+        }
+    }
+
     pub async fn reconcile(&self, key: &ObjectKey) -> Result<Outcome, ReconcileError> {
+        self.end_pods(key).await.map_err(StepError::Cluster)?;
         let stored = self.sandboxes.get(key).await.map_err(ReconcileError::Registry)?;
         let Some(object) = stored else {
-            // Owner references let the cluster's garbage collector take the children.
+            // Owner references let the cluster's garbage collector take what is left.
             self.set_due(key, None);
             return Ok(Outcome::Settled);
         };
@@ -91,6 +112,37 @@ impl Reconciler {
                 self.conclude(key, &sandbox, &last, &first.steps).await
             }
         }
+    }
+
+    /// The garbage collector does this, too, but asks for each Pod and its owner first: while many
+    /// Sandboxes are released their Pods went on for minutes, and it asked us about each.
+    async fn end_pods(&self, key: &ObjectKey) -> Result<(), ClusterError> {
+        let Some(uid) = self.gone().get(key).cloned() else { return Ok(()) };
+        for pod in self.running(key, &uid) {
+            let (name, uid) = (&pod.meta.key, &pod.meta.uid);
+            match still_there(self.cluster.delete(ChildKind::Pod, name, uid).await) {
+                Ok(_) => info!(sandbox = %key, kind = "Pod", name = name.name, "deleted"),
+                Err(error @ ClusterError::Unavailable { .. }) => return Err(error),
+                Err(error) => warn!(sandbox = %key, %error, "left to the garbage collector"),
+            }
+        }
+        let mut gone = self.gone();
+        if gone.get(key) == Some(&uid) {
+            gone.remove(key);
+        }
+        Ok(())
+    }
+
+    /// The Sandbox's Pods that have not been told to end.
+    fn running(&self, key: &ObjectKey, uid: &str) -> Vec<Arc<PodView>> {
+        let family = Family { sandbox: key.clone(), uid: uid.to_owned(), claims: Vec::new() };
+        let mut pods = self.cluster.children(&family).pods;
+        pods.retain(|pod| pod.meta.owned_by(uid) && !pod.meta.deleting);
+        pods
+    }
+
+    fn gone(&self) -> MutexGuard<'_, HashMap<ObjectKey, String>> {
+        self.gone.lock().expect("no holder of this lock panics")
     }
 
     /// A name that the caches thought free is taken: plan from what the cluster itself says.

@@ -103,7 +103,12 @@ impl Sandboxes for StoreSandboxes {
 
 fn notice(event: WatchEvent) -> Option<Notice> {
     match event {
-        WatchEvent::Change(EventKind::Deleted, shared) => Some(Notice::Gone(shared.item().key())),
+        WatchEvent::Change(EventKind::Deleted, shared) => {
+            let last = shared.item().object().ok();
+            let last = last.filter(|last| last.deletion_timestamp().is_none());
+            let uid = last.map(|last| last.uid().to_owned());
+            Some(Notice::Gone { key: shared.item().key(), uid })
+        }
         WatchEvent::Change(_, shared) => Some(match shared.item().object() {
             Ok(object) => Notice::Changed(object),
             Err(_) => Notice::Lost,

@@ -13,7 +13,12 @@ use sandbox_api::SandboxStatus;
 #[derive(Debug, Clone)]
 pub enum Notice {
     Changed(Arc<Object>),
-    Gone(ObjectKey),
+    /// It is no more. The uid if it was removed at once, so that what it owned goes with it; what is
+    /// orphaned or waited for goes with its last finalizer.
+    Gone {
+        key: ObjectKey,
+        uid: Option<String>,
+    },
     /// The watch can't go on from where it was: list again.
     Lost,
 }

@@ -113,6 +113,21 @@ async fn what_follows_a_claim_lets_other_claims_pass_and_all_else_goes_on() {
 }
 
 #[tokio::test]
+async fn a_pod_ends_with_its_sandbox_whatever_the_garbage_collector_does() {
+    let driven = Driven::start();
+    driven.sandboxes.create(&key("released"), spec(false, false));
+    driven.until("it gets a Pod", || driven.has_pod("released")).await;
+    driven.cluster.run_pod(&key("released"), Time(SystemClock.now()));
+    let ready = || condition(&driven.sandboxes.read(&key("released")).unwrap(), "Ready");
+    driven.until("it is ready", || ready().starts_with("True")).await;
+    driven.cluster.script(Fault::Lost);
+    driven.sandboxes.remove(&key("released"));
+    let pod = || driven.cluster.pods().pop().unwrap();
+    driven.until("the Pod ends", || pod().metadata.deletion_timestamp.is_some()).await;
+    driven.stop().await;
+}
+
+#[tokio::test]
 async fn a_new_member_lets_claims_pass_unless_its_pool_is_empty() {
     let driven = Driven::start();
     let (full, empty) = (key("full"), key("empty"));

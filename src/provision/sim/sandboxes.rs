@@ -84,8 +84,10 @@ impl FakeSandboxes {
     }
 
     pub(super) fn remove(&self, key: &ObjectKey) {
-        if self.state().objects.remove(key).is_some() {
-            drop(self.notices.send(Notice::Gone(key.clone())));
+        let removed = self.state().objects.remove(key);
+        if let Some(object) = removed {
+            let uid = Some(object.uid().to_owned());
+            drop(self.notices.send(Notice::Gone { key: key.clone(), uid }));
         }
     }
 

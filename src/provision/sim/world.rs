@@ -103,6 +103,7 @@ impl World {
         let now = self.now();
         let this = &mut self.loops[index];
         while let Ok(notice) = this.notices.try_recv() {
+            this.reconciler.hear(&notice);
             this.feed.take(&notice).into_iter().for_each(|(key, _)| this.queue.add(key));
         }
         while let Ok(Change::Sandbox(key)) = this.changes.try_recv() {
