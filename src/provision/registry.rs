@@ -17,6 +17,7 @@ use futures::StreamExt as _;
 use futures::future::ready;
 use futures::stream::BoxStream;
 use sandbox_api::SandboxStatus;
+use tracing::warn;
 
 use super::sandboxes::{Notice, Sandboxes, Snapshot};
 
@@ -104,10 +105,15 @@ impl Sandboxes for StoreSandboxes {
 fn notice(event: WatchEvent) -> Option<Notice> {
     match event {
         WatchEvent::Change(EventKind::Deleted, shared) => {
-            let last = shared.item().object().ok();
-            let last = last.filter(|last| last.deletion_timestamp().is_none());
-            let uid = last.map(|last| last.uid().to_owned());
-            Some(Notice::Gone { key: shared.item().key(), uid })
+            let key = shared.item().key();
+            let uid = match shared.item().object() {
+                Ok(last) => last.deletion_timestamp().is_none().then(|| last.uid().to_owned()),
+                Err(error) => {
+                    warn!(sandbox = %key, %error, "its Pod is left to the garbage collector");
+                    None
+                }
+            };
+            Some(Notice::Gone { key, uid })
         }
         WatchEvent::Change(_, shared) => Some(match shared.item().object() {
             Ok(object) => Notice::Changed(object),
