@@ -1,17 +1,19 @@
 package figures
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"time"
 )
 
 // Quantile by nearest rank; 0 of nothing.
-func Quantile(times []time.Duration, q float64) time.Duration {
-	if len(times) == 0 {
-		return 0
+func Quantile[T cmp.Ordered](values []T, q float64) T {
+	if len(values) == 0 {
+		var nothing T
+		return nothing
 	}
-	sorted := slices.Sorted(slices.Values(times))
+	sorted := slices.Sorted(slices.Values(values))
 	rank := int(math.Ceil(q*float64(len(sorted)) - 1e-9))
 	return sorted[min(max(rank, 1), len(sorted))-1]
 }

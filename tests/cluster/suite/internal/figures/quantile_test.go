@@ -18,7 +18,7 @@ func TestQuantileIsOfTheNearestRank(t *testing.T) {
 			t.Errorf("quantile %v of 1..100 is %d, want %d", q, got, want)
 		}
 	}
-	if got := Quantile(nil, 0.5); got != 0 {
+	if got := Quantile[time.Duration](nil, 0.5); got != 0 {
 		t.Errorf("the median of nothing is %v", got)
 	}
 	if got := Quantile([]time.Duration{7}, 0.99); got != 7 {
