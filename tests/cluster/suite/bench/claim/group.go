@@ -69,13 +69,6 @@ func reportGroups(out io.Writer, loads []load, found []map[bool][]*sample) {
 		name := l.name
 		for _, grouped := range []bool{true, false} {
 			runs := found[i][grouped]
-			median := func(of func(*sample) float64) float64 {
-				values := make([]float64, len(runs))
-				for i, s := range runs {
-					values[i] = of(s)
-				}
-				return figures.Quantile(values, 0.5)
-			}
 			claims, errors := 0, 0
 			var rates []string
 			for _, s := range runs {
@@ -84,20 +77,28 @@ func reportGroups(out io.Writer, loads []load, found []map[bool][]*sample) {
 			}
 			all := ""
 			if l.burst {
-				all = fmt.Sprintf("%.1f", median(func(s *sample) float64 { return s.all }))
+				all = fmt.Sprintf("%.1f", median(runs, func(s *sample) float64 { return s.all }))
 			}
 			label := map[bool]string{true: "with", false: "without"}[grouped]
 			fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%.2f\t%.2f\t%.2f\t%.2f\t%s\t%.0f\t%s\t%.0f\t%.0f\t%.2f\t\n", name, label, claims, errors,
-				median(func(s *sample) float64 { return s.p50 }), median(func(s *sample) float64 { return s.p90 }),
-				median(func(s *sample) float64 { return s.p99 }), median(func(s *sample) float64 { return s.most }), all,
-				median(func(s *sample) float64 { return s.rate }), strings.Join(rates, " "),
-				median(func(s *sample) float64 { return s.server }), median(func(s *sample) float64 { return s.etcds }),
-				median(func(s *sample) float64 { return float64(s.writes.transactions) / float64(max(s.writes.claims, 1)) }))
+				median(runs, func(s *sample) float64 { return s.p50 }), median(runs, func(s *sample) float64 { return s.p90 }),
+				median(runs, func(s *sample) float64 { return s.p99 }), median(runs, func(s *sample) float64 { return s.most }), all,
+				median(runs, func(s *sample) float64 { return s.rate }), strings.Join(rates, " "),
+				median(runs, func(s *sample) float64 { return s.server }), median(runs, func(s *sample) float64 { return s.etcds }),
+				median(runs, func(s *sample) float64 { return float64(s.writes.transactions) / float64(max(s.writes.claims, 1)) }))
 			name = ""
 		}
 	}
 	// Errors of a terminal have nowhere to go.
 	_ = table.Flush()
+}
+
+func median(runs []*sample, of func(*sample) float64) float64 {
+	values := make([]float64, len(runs))
+	for i, s := range runs {
+		values[i] = of(s)
+	}
+	return figures.Quantile(values, 0.5)
 }
 
 // asStarted does something while our server is one that was started with these arguments.
